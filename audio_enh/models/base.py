@@ -1,0 +1,77 @@
+"""What every enhancement model promises to the code that runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+State = tuple[Tensor, ...]
+
+
+class EnhancementModel(nn.Module, ABC):
+    """A network that maps noisy mono waveforms to clean ones.
+
+    Channels of a file are items of a batch. Constructor arguments are plain values, so that a checkpoint is a
+    state dict and those arguments.
+
+    Attributes:
+        sample_rate: rate the model works at, in Hz.
+    """
+
+    sample_rate: int
+
+    @abstractmethod
+    def forward(self, audio: Tensor) -> Tensor:
+        """Enhance whole signals, offline.
+
+        Args:
+            audio: ``(batch, samples)`` at ``sample_rate``, full scale is 1; any length from 0 samples on.
+
+        Returns:
+            ``(batch, samples)``, aligned with the input (0 samples of delay).
+        """
+
+
+class CausalModel(EnhancementModel):
+    """A model that can also run on a live signal, by explicit state.
+
+    For every way of cutting the input into blocks, ``init_state``, ``step`` on each block and ``flush`` give
+    the output of ``forward``, to float tolerance.
+
+    Attributes:
+        hop_length: ``step`` takes whole multiples of this many samples.
+        delay: samples by which what ``step`` returns lags its input (algorithmic delay, buffering of the
+            first hop not counted): the first ``delay`` samples of a stream are warm-up and to be dropped.
+        latency: algorithmic latency in samples by the DNS-challenge definition: frame + stride + look-ahead.
+    """
+
+    hop_length: int
+    delay: int
+    latency: int
+
+    @abstractmethod
+    def init_state(self, batch: int = 1) -> State:
+        """The state before the first sample, on the model's device: a flat tuple of float tensors whose
+        first dimension is ``batch``."""
+
+    @abstractmethod
+    def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
+        """Advance by ``audio``, ``(batch, n * hop_length)``.
+
+        Returns:
+            ``(batch, n * hop_length)``, the output for the input ``delay`` samples earlier, and the new
+            state; ``state`` itself is left as it was.
+        """
+
+    @abstractmethod
+    def flush(self, tail: Tensor, state: State) -> Tensor:
+        """End a stream.
+
+        Args:
+            tail: ``(batch, r)``, the samples that have not filled a hop, ``0 <= r < hop_length``.
+
+        Returns:
+            ``(batch, r + delay)``: with what ``step`` gave, minus the first ``delay`` samples, exactly as
+            many samples as went in.
+        """
