@@ -1,0 +1,21 @@
+"""Reading and writing audio: any format, any length, nothing half-written."""
+
+from audio_enh.io.atomic import AtomicTarget, terminate_as_interrupt
+from audio_enh.io.info import AUDIO_EXTENSIONS, AudioInfo
+from audio_enh.io.reader import AudioReader, probe, read_audio
+from audio_enh.io.samples import count_nonfinite, replace_nonfinite
+from audio_enh.io.writer import AudioWriter, write_audio
+
+__all__ = [
+    "AUDIO_EXTENSIONS",
+    "AtomicTarget",
+    "AudioInfo",
+    "AudioReader",
+    "AudioWriter",
+    "count_nonfinite",
+    "probe",
+    "read_audio",
+    "replace_nonfinite",
+    "terminate_as_interrupt",
+    "write_audio",
+]

@@ -1,0 +1,126 @@
+"""Outputs appear whole or not at all: a temporary name beside the target, renamed on success."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from audio_enh.errors import AudioFileError
+
+
+def write_error(error: OSError, path: Path) -> AudioFileError:
+    """Say in one line why ``path`` could not be written, and how to mend it."""
+    folder = path.parent
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        text = f"no space left on the disk while writing {path}: free some or choose another output folder"
+    elif error.errno == errno.EFBIG:
+        text = f"{path} would be larger than this system or its file size limit (ulimit -f) allows"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        text = f"no permission to write into {folder}: choose another output folder"
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+        text = f"{folder} is not a folder: choose another output path"
+    elif error.errno == errno.ENAMETOOLONG:
+        text = f"the file name is too long for this file system: {path.name}"
+    else:
+        text = f"cannot write {path}: {error.strerror or error}"
+    return AudioFileError(text)
+
+
+class AtomicTarget:
+    """A file to be: written under ``temporary``, then renamed onto ``path``.
+
+    The temporary file is hidden, lies in the target's own folder (a rename is atomic only within one file
+    system) and keeps the extension, from which encoders guess the format. A target that is a symbolic link is
+    followed, so that the link survives. Missing parent folders are made, and removed again by ``discard``.
+
+    Attributes:
+        path: the target, resolved.
+        temporary: where to write; exists and is empty from the start.
+
+    Raises:
+        AudioFileError: the target is a folder, or its folder cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        if self.path.is_dir():
+            raise AudioFileError(f"{path} is a folder: name an output file")
+        # 255 bytes is the limit of a name on most file systems; a shortened stem leaves room for the rest.
+        stem = self.path.stem.lstrip(".")[:32]
+        name = f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.part{self.path.suffix}"
+        self.temporary = self.path.with_name(name)
+        self._made: list[Path] = []
+        try:
+            self._make_folders()
+            # O_EXCL with mode 0o666 gives the permissions the user's umask asks for, as mkstemp would not.
+            os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            with contextlib.suppress(FileNotFoundError):
+                self.temporary.chmod(self.path.stat().st_mode & 0o777)
+        except OSError as error:
+            self.discard()
+            raise write_error(error, self.path) from error
+
+    def _make_folders(self) -> None:
+        missing = []
+        folder = self.path.parent
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            self._made.append(each)
+
+    def commit(self) -> None:
+        """Flush to the disk and rename.
+
+        Raises:
+            AudioFileError: the disk is full, or the target cannot be replaced.
+        """
+        try:
+            handle = os.open(self.temporary, os.O_RDWR)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            self.temporary.replace(self.path)
+        except OSError as error:
+            self.discard()
+            raise write_error(error, self.path) from error
+
+    def discard(self) -> None:
+        """Remove the temporary file and the folders made for it; an existing target is left as it was."""
+        with contextlib.suppress(OSError):
+            self.temporary.unlink()
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):  # not empty: others have written there meanwhile
+                folder.rmdir()
+        self._made.clear()
+
+
+@contextlib.contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that ``with`` blocks clean up as for Ctrl-C.
+
+    Signals can be handled in the main thread only; elsewhere this does nothing.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # no SIGHUP on Windows
+    previous = {number: signal.signal(number, interrupt) for number in (getattr(signal, n) for n in names)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

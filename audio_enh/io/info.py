@@ -1,0 +1,106 @@
+"""What a file holds, and which containers there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Backend = Literal["soundfile", "ffmpeg", "pipe"]
+
+#: Extension to libsndfile's major format, for writing. Reading goes by content, never by name.
+SOUNDFILE_FORMATS: dict[str, str] = {
+    ".wav": "WAV",
+    ".wave": "WAV",
+    ".rf64": "RF64",
+    ".w64": "W64",
+    ".flac": "FLAC",
+    ".ogg": "OGG",
+    ".oga": "OGG",
+    ".opus": "OGG",
+    ".mp3": "MP3",
+    ".aif": "AIFF",
+    ".aiff": "AIFF",
+    ".aifc": "AIFF",
+    ".au": "AU",
+    ".snd": "AU",
+    ".caf": "CAF",
+}
+
+#: Extension to ffmpeg's muxer, for writing what libsndfile cannot.
+FFMPEG_MUXERS: dict[str, str] = {
+    ".m4a": "ipod",
+    ".m4b": "ipod",
+    ".aac": "adts",
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".3gp": "3gp",
+    ".mkv": "matroska",
+    ".mka": "matroska",
+    ".webm": "webm",
+    ".avi": "avi",
+    ".flv": "flv",
+    ".ts": "mpegts",
+    ".mts": "mpegts",
+    ".m2ts": "mpegts",
+    ".mpg": "mpeg",
+    ".mpeg": "mpeg",
+    ".ogv": "ogg",
+    ".wma": "asf",
+    ".wmv": "asf",
+    ".asf": "asf",
+    ".ac3": "ac3",
+    ".mp2": "mp2",
+    ".tta": "tta",
+    ".wv": "wv",
+}
+
+#: Extensions that mark a file as audio (or video with sound) when a folder is searched.
+AUDIO_EXTENSIONS: frozenset[str] = frozenset(SOUNDFILE_FORMATS) | frozenset(FFMPEG_MUXERS) | {".amr", ".ape"}
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """Everything about an audio file but its samples.
+
+    Attributes:
+        path: the file; None for a stream without a name (stdin).
+        sample_rate: in Hz.
+        channels: number of channels.
+        frames: samples per channel. Exact with libsndfile, an estimate for progress bars with ffmpeg
+            (containers such as Matroska keep time in milliseconds), None where only the end of the stream
+            will tell.
+        format: container: libsndfile's name (``WAV``, ``FLAC``, ...) or ffmpeg's demuxer (``mov,mp4,...``).
+        subtype: sample format: libsndfile's name (``PCM_16``, ``VORBIS``, ...) or ffmpeg's codec (``aac``).
+        backend: what reads it.
+        endian: byte order as libsndfile names it: ``FILE`` (the container's default), ``LITTLE``, ``BIG``.
+        bit_rate: of the audio in bits per second; None for uncompressed audio or when unknown.
+        tags: title, artist, date and so on, as text.
+        has_video: the container has a moving picture beside the sound.
+        warnings: what a user should be told, one line each.
+    """
+
+    path: Path | None
+    sample_rate: int
+    channels: int
+    frames: int | None
+    format: str
+    subtype: str
+    backend: Backend = "soundfile"
+    endian: str = "FILE"
+    bit_rate: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    has_video: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def duration(self) -> float | None:
+        """Length in seconds, None where unknown."""
+        return None if self.frames is None else self.frames / self.sample_rate
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return "stdin" if self.path is None else str(self.path)
