@@ -1,6 +1,7 @@
 """Reading and writing audio: any format, any length, nothing half-written."""
 
 from audio_enh.io.atomic import AtomicTarget, terminate_as_interrupt
+from audio_enh.io.discover import FoundAudio, find_audio, plan_outputs
 from audio_enh.io.info import AUDIO_EXTENSIONS, AudioInfo
 from audio_enh.io.reader import AudioReader, probe, read_audio
 from audio_enh.io.samples import count_nonfinite, replace_nonfinite
@@ -12,7 +13,10 @@ __all__ = [
     "AudioInfo",
     "AudioReader",
     "AudioWriter",
+    "FoundAudio",
     "count_nonfinite",
+    "find_audio",
+    "plan_outputs",
     "probe",
     "read_audio",
     "replace_nonfinite",
