@@ -98,7 +98,8 @@ def _glob(pattern: Path, known: frozenset[str], skipped: set[Path]) -> Iterator[
     parts = pattern.parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     base = Path(*parts[:fixed])
-    for match in glob.iglob(str(pattern), recursive=True):
+    # Path.glob cannot take an absolute pattern.
+    for match in glob.iglob(str(pattern), recursive=True):  # noqa: PTH207
         path = Path(match)
         if path.is_dir():
             yield from (FoundAudio(each, each.relative_to(base)) for each in _walk(path, known, skipped))
