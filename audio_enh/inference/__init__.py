@@ -1,0 +1,1 @@
+"""Checkpoints, and models applied to audio of any rate and length."""

@@ -1,0 +1,47 @@
+"""Speech enhancement: one API over causal and diffusion models.
+
+>>> import audio_enh
+>>> enhancer = audio_enh.load("causal-unet-16k")                # doctest: +SKIP
+>>> clean = enhancer.enhance(noisy, sample_rate=48000)          # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audio_enh.errors import UserError
+
+if TYPE_CHECKING:
+    from audio_enh.inference.enhancer import Enhancer
+
+__version__ = "0.1.0"
+__all__ = ["Enhancer", "UserError", "__version__", "load"]
+
+
+def load(name_or_path: str | Path | None = None, device: str = "auto") -> Enhancer:
+    """Load a model, ready to enhance.
+
+    Args:
+        name_or_path: a shipped checkpoint's name (``audio-enh models`` lists them), a checkpoint's folder, or
+            ``hf://user/repo[@revision][/folder]``; the shipped default if None.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged.
+        DeviceError: the device is not there.
+    """
+    from audio_enh.inference.checkpoint import DEFAULT_MODEL, load_model
+    from audio_enh.inference.enhancer import Enhancer
+
+    model, config = load_model(DEFAULT_MODEL if name_or_path is None else name_or_path, device)
+    return Enhancer(model, config)
+
+
+def __getattr__(name: str) -> Any:
+    # Enhancer brings torch along; `import audio_enh` and the command line's start stay without it.
+    if name == "Enhancer":
+        from audio_enh.inference.enhancer import Enhancer
+
+        return Enhancer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

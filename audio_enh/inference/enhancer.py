@@ -1,0 +1,209 @@
+"""The library's front door: noisy audio in, clean audio of the same kind out."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audio_enh.errors import UserError
+from audio_enh.inference.runners import CausalRunner, ModelRunner, WindowRunner
+from audio_enh.inference.stream import EnhanceStream, check_finite
+from audio_enh.models.base import CausalModel, EnhancementModel
+
+# What the user gives is what comes back.
+Array = TypeVar("Array", NDArray[np.floating], Tensor)
+
+MAX_CHANNELS = 256
+# Outside of this, a number is no sample rate but a mistake (kHz, or a length).
+MIN_RATE, MAX_RATE = 1000, 1_000_000
+
+
+class Enhancer:
+    """A model ready for audio of any rate, length and channel count.
+
+    Audio is resampled to the model's rate and back (linear phase, no delay); channels are enhanced side by
+    side and independently. What lies above half the model's rate is not in the enhanced signal: a 48 kHz
+    recording through a 16 kHz model comes back at 48 kHz with nothing above 8 kHz. ``strength`` and
+    ``max_attenuation`` mix the original in, with its whole band.
+
+    Input that has been digital silence (exactly zero) for half a second gives digital silence.
+
+    Args:
+        model: used in evaluation mode, on the device its parameters are on.
+        config: the checkpoint's configuration, for those who ask.
+        block_seconds: causal models are run in steps of this length, shared among the channels: one second
+            of memory per channel of stereo for 2 s. It bounds memory and the wait of :meth:`stream`.
+        window_seconds: other models are run in overlapping windows of this length.
+        overlap_seconds: overlap of two windows, over which they are cross-faded.
+
+    Attributes:
+        sample_rate: the model's rate, in Hz.
+        device: where it computes.
+    """
+
+    def __init__(
+        self,
+        model: EnhancementModel,
+        config: dict[str, Any] | None = None,
+        *,
+        block_seconds: float = 1.0,
+        window_seconds: float = 10.0,
+        overlap_seconds: float = 1.0,
+    ):
+        self.model = model.eval()
+        self.config = config or {}
+        self.sample_rate = model.sample_rate
+        self.block_seconds = block_seconds
+        self.window_seconds = window_seconds
+        self.overlap_seconds = overlap_seconds
+        parameter = next(model.parameters(), None)
+        self.device = torch.device("cpu") if parameter is None else parameter.device
+
+    def enhance(
+        self,
+        audio: Array,
+        sample_rate: int,
+        *,
+        seed: int | None = None,
+        strength: float = 1.0,
+        max_attenuation: float | None = None,
+    ) -> Array:
+        """Enhance a whole signal.
+
+        Args:
+            audio: floating-point numpy array or torch tensor, ``(samples,)`` or ``(channels, samples)``, full
+                scale is 1; any length, 0 samples too.
+            sample_rate: of ``audio``, in Hz.
+            seed: of a generative model's noise; the models without noise of their own do not use it.
+            strength: 0 gives the input back, to the bit; 1 the enhanced signal; between them the output is
+                ``input + strength * (enhanced - input)``.
+            max_attenuation: let no sound be turned down by more than so many dB, 0 or more. The weight of
+                the enhanced signal is at most ``1 - 10 ** (-max_attenuation / 20)``, so that what the model
+                removes stays in the output, that much quieter.
+
+        Returns:
+            The enhanced signal: type, dtype, device, shape and alignment (0 samples of delay) of ``audio``.
+            Samples may lie beyond full scale, as in the input; nothing is clipped.
+
+        Raises:
+            UserError: integers, NaN or infinite samples, a wrong shape, or an option out of range.
+        """
+        samples = _as_channels(audio)
+        check_finite(samples, sample_rate=_checked_rate(sample_rate))
+        stream = self.stream(
+            sample_rate, samples.shape[0], seed=seed, strength=strength, max_attenuation=max_attenuation
+        )
+        if stream.wet == 0 or samples.size == 0:
+            return audio.clone() if isinstance(audio, Tensor) else audio.copy()
+        # Blocks, so that memory beside the two signals stays small.
+        block = max(1, round(self.block_seconds * sample_rate))
+        enhanced = np.empty_like(samples, dtype=np.float32)
+        done = 0
+        for start in range(0, samples.shape[1] + block, block):
+            last = start >= samples.shape[1]
+            out = stream.flush() if last else stream.process(samples[:, start : start + block])
+            enhanced[:, done : done + out.shape[1]] = out
+            done += out.shape[1]
+        enhanced = enhanced.reshape(audio.shape)
+        if isinstance(audio, Tensor):
+            return torch.from_numpy(enhanced).to(audio)
+        return enhanced.astype(audio.dtype, copy=False)
+
+    def stream(
+        self,
+        sample_rate: int,
+        channels: int = 1,
+        *,
+        seed: int | None = None,
+        strength: float = 1.0,
+        max_attenuation: float | None = None,
+    ) -> EnhanceStream:
+        """Enhance a signal block by block, with memory that does not grow with its length.
+
+        Output waits for a whole step (``block_seconds``) or window; for live sound, in steps of one hop, see
+        :mod:`audio_enh.streaming`. Options as in :meth:`enhance`.
+
+        Returns:
+            An object with ``process(block) -> block`` and ``flush() -> block``, blocks being float32 arrays
+            ``(channels, n)``.
+        """
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise UserError(
+                f"{channels} channels: give audio as (channels, samples), 1 to {MAX_CHANNELS} channels"
+            )
+        return EnhanceStream(
+            functools.partial(self._runner, channels, seed),
+            model_rate=self.sample_rate,
+            sample_rate=_checked_rate(sample_rate),
+            channels=channels,
+            wet=wet_weight(strength, max_attenuation),
+            device=self.device,
+        )
+
+    def _runner(self, channels: int, seed: int | None) -> ModelRunner:
+        if isinstance(self.model, CausalModel):
+            # Channels are a batch: with more of them shorter steps keep the memory where it is.
+            seconds = self.block_seconds / channels
+            return CausalRunner(self.model, channels, round(seconds * self.sample_rate))
+        return WindowRunner(
+            self._enhance_window,
+            channels,
+            window_length=round(self.window_seconds * self.sample_rate),
+            overlap=round(self.overlap_seconds * self.sample_rate),
+        )
+
+    def _enhance_window(self, audio: Tensor, start: int) -> Tensor:
+        return self.model(audio)
+
+
+def wet_weight(strength: float = 1.0, max_attenuation: float | None = None) -> float:
+    """Weight of the enhanced signal in the output, the rest being the input; see :meth:`Enhancer.enhance`.
+
+    With ``a = 10 ** (-max_attenuation / 20)`` and input ``speech + noise``, a model that leaves only
+    ``speech`` gives ``(1 - a) * speech + a * (speech + noise) = speech + a * noise``: the noise is down by
+    ``max_attenuation`` dB and the speech as it was.
+    """
+    if not 0 <= strength <= 1:
+        raise UserError(f"strength must lie between 0 (input) and 1 (enhanced), not be {strength}")
+    if max_attenuation is None:
+        return float(strength)
+    if not max_attenuation >= 0:
+        raise UserError(f"max_attenuation must be 0 dB or more, not {max_attenuation}")
+    return min(float(strength), 1 - 10 ** (-max_attenuation / 20))
+
+
+def _checked_rate(sample_rate: int) -> int:
+    try:
+        rate = operator.index(sample_rate)  # numpy's integers too
+    except TypeError:
+        raise UserError(f"sample_rate must be a whole number of Hz, not {sample_rate!r}") from None
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise UserError(f"sample_rate {rate} Hz is outside of {MIN_RATE} to {MAX_RATE} Hz: is it in kHz?")
+    return rate
+
+
+def _as_channels(audio: NDArray[np.floating] | Tensor) -> NDArray[np.floating]:
+    """The audio as a numpy array ``(channels, samples)``, or a UserError."""
+    if isinstance(audio, Tensor):
+        floating = audio.is_floating_point()
+        kind = str(audio.dtype)
+        samples = audio.detach().cpu()
+        array = (samples.float() if samples.dtype == torch.bfloat16 else samples).numpy()
+    elif isinstance(audio, np.ndarray):
+        floating = audio.dtype.kind == "f"
+        kind, array = str(audio.dtype), audio
+    else:
+        raise UserError(f"audio is a {type(audio).__name__}: give a numpy array or a torch tensor")
+    if not floating:
+        raise UserError(f"audio is {kind}: convert to float, full scale 1 (int16: audio / 32768.0)")
+    if array.ndim not in (1, 2):
+        raise UserError(f"audio has shape {array.shape}: give (samples,) or (channels, samples)")
+    if array.ndim == 2 and array.shape[0] > MAX_CHANNELS:
+        raise UserError(f"audio has shape {array.shape}: give (channels, samples); is it transposed?")
+    return np.atleast_2d(array)

@@ -1,0 +1,186 @@
+"""One signal through a model, block by block: resampling, alignment, dry/wet mix, silence."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from audio_enh.dsp.resample import StreamResampler
+from audio_enh.errors import CheckpointError, UserError
+from audio_enh.inference.runners import ModelRunner
+
+Audio = NDArray[np.float32]
+
+
+class EnhanceStream:
+    """Enhances a signal in blocks of any size; made by :meth:`Enhancer.stream`.
+
+    What ``process`` and ``flush`` return, put together, is as long as the input and aligned with it, and does
+    not depend on where the blocks were cut. Memory does not grow with the signal. Output comes when it is
+    final: see :class:`Enhancer` for how much input it waits for. After ``flush`` a new signal may follow.
+
+    Args:
+        make_runner: gives a fresh runner for ``channels`` signals side by side.
+        model_rate: rate of the model, in Hz.
+        sample_rate: rate of the signal, in Hz.
+        channels: number of channels of the signal.
+        wet: weight of the enhanced signal in ``wet * enhanced + (1 - wet) * input``.
+        device: where the model is.
+    """
+
+    def __init__(
+        self,
+        make_runner: Callable[[], ModelRunner],
+        *,
+        model_rate: int,
+        sample_rate: int,
+        channels: int,
+        wet: float,
+        device: torch.device,
+    ):
+        self._make_runner = make_runner
+        self.model_rate = model_rate
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.wet = wet
+        self._device = device
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the signal so far; the next block is the first of a new one."""
+        self._runner = self._make_runner()
+        self._to_model = StreamResampler(self.sample_rate, self.model_rate, self.channels)
+        self._from_model = StreamResampler(self.model_rate, self.sample_rate, self.channels)
+        self._gate = SilenceGate(self.sample_rate, self.channels)
+        self._dry: deque[Audio] = deque()  # input that waits for its output
+        self._waiting = 0
+        self._received = 0
+
+    @torch.inference_mode()
+    def process(self, block: Audio) -> Audio:
+        """Take the next samples.
+
+        Args:
+            block: float32 ``(channels, n)``, any ``n``, full scale is 1.
+
+        Returns:
+            float32 ``(channels, m)``, the output that is final by now.
+
+        Raises:
+            UserError: the block holds NaN or infinite samples.
+        """
+        if block.ndim != 2 or block.shape[0] != self.channels:
+            raise ValueError(f"expected a block of shape ({self.channels}, samples), not {block.shape}")
+        # A copy: the caller may fill the same buffer again while these samples wait.
+        block = np.array(block, np.float32)
+        check_finite(block, self.sample_rate, start=self._received)
+        self._received += block.shape[1]
+        if self.wet == 0:
+            return block
+        self._dry.append(block)
+        self._waiting += block.shape[1]
+        return self._mix(self._from_model.process(self._enhance(self._to_model.process(block))))
+
+    @torch.inference_mode()
+    def flush(self) -> Audio:
+        """End the signal: the output still due, float32 ``(channels, m)``."""
+        pieces = [np.zeros((self.channels, 0), np.float32)]
+        if self.wet > 0 and self._received:
+            pieces.append(self._from_model.process(self._enhance(self._to_model.flush())))
+            rest = self._runner.flush().cpu().numpy()
+            pieces.append(self._from_model.process(self._checked(rest)))
+            pieces.append(self._from_model.flush())
+            # Rounded up at each of the two changes of rate, the way back may end a sample or two late.
+            enhanced = np.concatenate(pieces, axis=1)[:, : self._waiting]
+            pieces = [self._mix(enhanced)]
+            assert self._waiting == 0, "a model gave fewer samples than it got"
+        self.reset()
+        return pieces[0]
+
+    def _enhance(self, audio: Audio) -> Audio:
+        tensor = torch.from_numpy(np.ascontiguousarray(audio)).to(self._device)
+        return self._checked(self._runner.process(tensor).cpu().numpy())
+
+    def _checked(self, enhanced: Audio) -> Audio:
+        if not np.isfinite(enhanced).all():
+            raise CheckpointError("the model gave NaN or infinite samples: try another --model")
+        return enhanced
+
+    def _mix(self, enhanced: Audio) -> Audio:
+        dry = self._take_dry(enhanced.shape[1])
+        gain = self._gate(dry)
+        if gain is not None:
+            enhanced = enhanced * gain
+        return self.wet * enhanced + (1 - self.wet) * dry
+
+    def _take_dry(self, samples: int) -> Audio:
+        pieces = [np.zeros((self.channels, 0), np.float32)]
+        self._waiting -= samples
+        while samples > 0:
+            block = self._dry.popleft()
+            if block.shape[1] > samples:
+                self._dry.appendleft(block[:, samples:])
+                block = block[:, :samples]
+            pieces.append(block)
+            samples -= block.shape[1]
+        return np.concatenate(pieces, axis=1)
+
+
+class SilenceGate:
+    """Keeps digital silence digital.
+
+    A model may hum a little when nothing comes in. Where the input has been exactly zero for
+    ``hold_seconds``, the output is made zero as well, after a fade. Shorter gaps (packet loss, edits) are
+    left to the model, which may be one that fills them. Before the signal there was silence.
+
+    Args:
+        sample_rate: in Hz.
+        channels: each is gated by itself.
+    """
+
+    hold_seconds = 0.5
+    fade_seconds = 0.05
+
+    def __init__(self, sample_rate: int, channels: int):
+        self._hold = round(self.hold_seconds * sample_rate)
+        self._fade = max(1, round(self.fade_seconds * sample_rate))
+        self._run = np.full(channels, self._hold)  # zeros in a row so far, no more than hold
+
+    def __call__(self, dry: Audio) -> Audio | None:
+        """Gains ``(channels, n)`` between 0 and 1 for the output of ``dry``, or None where all are 1."""
+        silent = dry == 0
+        if not silent.size:
+            return None
+        if not silent.any():
+            self._run[:] = 0
+            return None
+        position = np.arange(1, dry.shape[1] + 1)
+        last_sound = np.maximum.accumulate(np.where(silent, 0, position), axis=1)
+        run = position - last_sound + np.where(last_sound == 0, self._run[:, None], 0)
+        self._run = np.minimum(run[:, -1], self._hold)
+        if run.max() <= self._hold - self._fade:
+            return None
+        return np.clip((self._hold - run) / self._fade, 0, 1).astype(np.float32)
+
+
+def check_finite(audio: NDArray[np.floating], sample_rate: int, start: int = 0) -> None:
+    """Raise a UserError that says where the first NaN or infinite sample of ``(channels, n)`` is.
+
+    Args:
+        start: absolute position of the first sample, in samples.
+    """
+    finite = np.isfinite(audio)
+    if finite.all():
+        return
+    first = int(np.argmin(finite.all(axis=0)))
+    channel = int(np.argmin(finite[:, first]))
+    count = int(finite.size - np.count_nonzero(finite))
+    raise UserError(
+        f"{count} sample{'s' * (count > 1)} NaN or infinite, first {audio[channel, first]} at "
+        f"{(start + first) / sample_rate:.3f} s (sample {start + first}, channel {channel + 1}): "
+        "repair the recording, or replace them with numpy.nan_to_num"
+    )
