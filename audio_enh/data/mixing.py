@@ -1,0 +1,178 @@
+"""Dynamic mixing: every training item is a new mixture of speech, noises and a room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from audio_enh.data import augment
+from audio_enh.data.packed import PackedAudio
+from audio_enh.data.rooms import reverberate, statistical_room
+
+
+class Mixture(NamedTuple):
+    """One training item: ``noisy`` and ``clean`` are ``(samples,)`` float32, aligned; ``snr`` in dB."""
+
+    noisy: np.ndarray
+    clean: np.ndarray
+    snr: float
+
+
+@dataclass(frozen=True)
+class MixConfig:
+    """Probabilities and ranges of the mixture, all uniform between the two ends.
+
+    Attributes:
+        snr_db: signal-to-noise ratio while someone speaks.
+        level_db: level of the mixture, RMS against full scale.
+        second_noise: probability of another noise on top, 0 to 15 dB below the first.
+        synthetic_noise: probability that a noise is coloured noise, hum or clicks instead of a recording.
+        modulated_noise: probability that a noise comes and goes.
+        babble: probability that the noise is 3 to 8 other talkers.
+        reverb: probability of a room; half of the rooms are recorded ones when there are any.
+        early_seconds: reflections up to this age stay in the target.
+        equaliser: probability of a random frequency response on the speech, and, drawn apart, on the noise.
+        low_pass: probability that the recording, noise included, is band-limited.
+        clipping: probability that the noisy recording is clipped.
+        speech_only: probability of no noise at all: what is clean must pass untouched.
+        noise_only: probability of no speech: the target is silence.
+    """
+
+    snr_db: tuple[float, float] = (-8.0, 22.0)
+    level_db: tuple[float, float] = (-45.0, -12.0)
+    second_noise: float = 0.25
+    synthetic_noise: float = 0.15
+    modulated_noise: float = 0.15
+    babble: float = 0.05
+    reverb: float = 0.3
+    early_seconds: float = 0.05
+    equaliser: float = 0.4
+    low_pass: float = 0.05
+    clipping: float = 0.03
+    speech_only: float = 0.03
+    noise_only: float = 0.03
+
+    def __post_init__(self) -> None:
+        for name in ("snr_db", "level_db"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be (low, high), got ({low}, {high})")
+
+
+@dataclass
+class Mixer:
+    """Draws mixtures.
+
+    Attributes:
+        speech: clean speech.
+        noise: recorded noises.
+        rooms: recorded room responses.
+        interferers: speech for babble, never a target; ``speech`` serves when there is none.
+        config: the mixture's statistics.
+    """
+
+    speech: PackedAudio
+    noise: PackedAudio
+    rooms: PackedAudio | None = None
+    interferers: PackedAudio | None = None
+    config: MixConfig = field(default_factory=MixConfig)
+
+    def __call__(self, rng: np.random.Generator, length: int) -> Mixture:
+        """One mixture of ``length`` samples; the same generator state gives the same mixture."""
+        cfg = self.config
+        rate = self.speech.sample_rate
+        kind = rng.random()
+        speech = self._speech(rng, length)
+        if rng.random() < cfg.reverb:
+            wet, clean = reverberate(speech, self._room(rng), rate, cfg.early_seconds)
+        else:
+            wet = clean = speech
+        noise = self._noises(rng, length)
+        snr = float(rng.uniform(*cfg.snr_db))
+
+        speech_level, noise_level = augment.active_rms(wet), augment.rms(noise)
+        if kind < cfg.speech_only or noise_level < 1e-6:
+            noise, snr = np.zeros(length, np.float32), np.inf
+        elif kind < cfg.speech_only + cfg.noise_only or speech_level < 1e-5:
+            wet, clean, snr = np.zeros(length, np.float32), np.zeros(length, np.float32), -np.inf
+        else:
+            noise = noise * (speech_level / noise_level * 10 ** (-snr / 20))
+        return self._record(rng, wet, clean, noise, snr)
+
+    def _record(
+        self, rng: np.random.Generator, wet: np.ndarray, clean: np.ndarray, noise: np.ndarray, snr: float
+    ) -> Mixture:
+        """What a microphone makes of it: level, band limit, overload."""
+        cfg = self.config
+        noisy = wet + noise
+        if rng.random() < cfg.low_pass:
+            state = rng.bit_generator.state
+            noisy = augment.random_low_pass(noisy, rng, self.speech.sample_rate)
+            rng.bit_generator.state = state  # the same filter for the target
+            clean = augment.random_low_pass(clean, rng, self.speech.sample_rate)
+        level = augment.rms(noisy)
+        gain = 10 ** (rng.uniform(*cfg.level_db) / 20) / level if level > 1e-9 else 1.0
+        # The peaks stay within full scale: overload is drawn apart.
+        gain = min(gain, 0.99 / max(float(np.abs(noisy).max(initial=0.0)), 1e-9))
+        noisy, clean = noisy * gain, clean * gain
+        if rng.random() < cfg.clipping:
+            noisy = augment.clip(noisy, rng)
+        return Mixture(noisy.astype(np.float32), clean.astype(np.float32), snr)
+
+    def _speech(self, rng: np.random.Generator, length: int) -> np.ndarray:
+        speech = self.speech.draw(rng, length, loop=False)
+        if rng.random() < self.config.equaliser:
+            speech = augment.random_equaliser(speech, rng, max_db=5.0)
+        return speech
+
+    def _room(self, rng: np.random.Generator) -> np.ndarray:
+        if self.rooms is not None and rng.random() < 0.5:
+            return self.rooms.read(int(rng.integers(len(self.rooms))))
+        return statistical_room(rng, self.speech.sample_rate)
+
+    def _noises(self, rng: np.random.Generator, length: int) -> np.ndarray:
+        noise = self._noise(rng, length)
+        if rng.random() < self.config.second_noise:
+            other = self._noise(rng, length)
+            level = augment.rms(noise) / (augment.rms(other) + 1e-9)
+            noise = noise + other * level * 10 ** (-rng.uniform(0, 15) / 20)
+        return noise
+
+    def _noise(self, rng: np.random.Generator, length: int) -> np.ndarray:
+        cfg, rate = self.config, self.speech.sample_rate
+        kind = rng.random()
+        if kind < cfg.synthetic_noise:
+            which = rng.integers(4)
+            if which == 0:
+                noise = augment.hum(length, rng, rate)
+            elif which == 1:
+                noise = augment.clicks(length, rng, rate)
+            else:
+                noise = augment.coloured_noise(length, rng)
+        elif kind < cfg.synthetic_noise + cfg.babble:
+            noise = self._babble(rng, length)
+        else:
+            noise = self.noise.draw(rng, length, loop=True)
+            for _ in range(3):  # long files have silent stretches; an item without noise is drawn apart
+                if augment.rms(noise) > 1e-4:
+                    break
+                noise = self.noise.draw(rng, length, loop=True)
+        if rng.random() < cfg.modulated_noise:
+            noise = augment.modulate(noise, rng, rate)
+        if rng.random() < cfg.equaliser:
+            noise = augment.random_equaliser(noise, rng)
+        return noise
+
+    def _babble(self, rng: np.random.Generator, length: int) -> np.ndarray:
+        source = self.interferers if self.interferers is not None else self.speech
+        out = np.zeros(length, np.float32)
+        for _ in range(int(rng.integers(3, 9))):
+            talker = source.draw(rng, length, loop=True)
+            level = augment.rms(talker)
+            if level > 1e-6:
+                out += talker / level * 10 ** (rng.uniform(-6, 0) / 20)
+        # Far talkers come through the room; without it they would be told apart by being dry.
+        wet, _ = reverberate(out, self._room(rng), source.sample_rate, early_seconds=0.05)
+        return wet
