@@ -1,19 +1,39 @@
 """Metrics as plain functions on arrays ``(samples,)``; no value to give is a ``MetricError``."""
 
+from .composite import Composite, composite, log_likelihood_ratio, seg_snr, weighted_spectral_slope
 from .errors import MetricError
+from .mos import Dnsmos, dnsmos, plcmos
 from .perceptual import estoi, pesq_nb, pesq_wb, stoi
 from .sdr import sd_sdr, si_sar, si_sdr, si_sdr_torch, si_sir, snr
+from .signals import Measurement, Signals, measure
+from .spectral import log_spectral_distance, mel_cepstral_distance
+from .table import METRICS, Metric
 
 __all__ = [
+    "METRICS",
+    "Composite",
+    "Dnsmos",
+    "Measurement",
+    "Metric",
     "MetricError",
+    "Signals",
+    "composite",
+    "dnsmos",
     "estoi",
+    "log_likelihood_ratio",
+    "log_spectral_distance",
+    "measure",
+    "mel_cepstral_distance",
     "pesq_nb",
     "pesq_wb",
+    "plcmos",
     "sd_sdr",
+    "seg_snr",
     "si_sar",
     "si_sdr",
     "si_sdr_torch",
     "si_sir",
     "snr",
     "stoi",
+    "weighted_spectral_slope",
 ]

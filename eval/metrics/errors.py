@@ -102,7 +102,9 @@ def check_rate(sample_rate: int, supported: tuple[int, ...], metric: str) -> Non
     """
     if sample_rate not in supported:
         rates = " or ".join(str(rate) for rate in supported)
-        raise MetricError("unsupported_rate", f"{metric} is defined at {rates} Hz, the signal has {sample_rate}")
+        raise MetricError(
+            "unsupported_rate", f"{metric} is defined at {rates} Hz, the signal has {sample_rate}"
+        )
 
 
 def check_seconds(samples: int, sample_rate: int, minimum: float, metric: str) -> None:

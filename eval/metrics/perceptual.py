@@ -7,8 +7,10 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DependencyError
+from audio_enh.errors import DependencyError
+
 from .errors import MetricError, as_pair, check_rate, check_seconds
+from .utterances import MAX_UTTERANCES, SAFE_SECONDS, count_utterances
 
 # Below a quarter of a second P.862 has no utterance to align.
 PESQ_MIN_SECONDS = 0.25
@@ -25,8 +27,9 @@ def pesq_wb(reference: NDArray[np.floating], estimate: NDArray[np.floating], sam
         sample_rate: 16000, in Hz.
 
     Raises:
-        MetricError: ``unsupported_rate``, ``too_short`` (under 0.25 s), ``too_little_speech`` (no utterance
-            found in the reference), or the inputs' faults: silent, not finite, of different lengths.
+        MetricError: ``unsupported_rate``, ``too_short`` (under 0.25 s), ``too_long`` (more utterances than
+            the ITU's code has room for, never under 20 s), ``too_little_speech`` (no utterance found in the
+            reference), or the inputs' faults: silent, not finite, of different lengths.
         DependencyError: the package is not installed.
     """
     check_rate(sample_rate, (16000,), "PESQ-WB")
@@ -90,6 +93,14 @@ def _pesq(
         raise DependencyError("PESQ needs the package pesq: pip install 'audio-enh[eval]'") from error
     clean, other = as_pair(reference, estimate)  # the package would score different lengths without a word
     check_seconds(clean.size, sample_rate, PESQ_MIN_SECONDS, "PESQ")
+    if clean.size > SAFE_SECONDS * sample_rate:
+        utterances = count_utterances(clean, sample_rate)
+        if utterances > MAX_UTTERANCES:
+            raise MetricError(
+                "too_long",
+                f"the reference has about {utterances} utterances, PESQ's code room for {MAX_UTTERANCES}:"
+                " cut the file into parts of about 10 s",
+            )
     try:
         return float(pesq.pesq(sample_rate, clean, other, mode))
     except pesq.NoUtterancesError:

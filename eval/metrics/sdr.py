@@ -154,7 +154,8 @@ def _decompose(
     disturbance = as_signal(noise, "noise")
     if disturbance.size != clean.size:
         raise MetricError(
-            "length_mismatch", f"reference has {clean.size} samples, noise {disturbance.size}: cut or align them"
+            "length_mismatch",
+            f"reference has {clean.size} samples, noise {disturbance.size}: cut or align them",
         )
     if is_silent(disturbance):
         raise MetricError("silent_noise", "the mixture equals the reference: there is no noise to reject")

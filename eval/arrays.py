@@ -1,0 +1,65 @@
+"""Scores of one pair of arrays, for training's validation and for scripts."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio_enh.errors import DependencyError, UserError
+
+from .metrics import METRICS, Metric, Signals, measure
+
+VALIDATION_METRICS = ("pesq_wb", "stoi", "si_sdr")
+
+
+def select_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
+    """The metrics of these names, in the order of ``METRICS``.
+
+    Raises:
+        UserError: an unknown name.
+        DependencyError: a package that a metric needs is not installed.
+    """
+    known = {metric.name: metric for metric in METRICS}
+    for name in names:
+        if name not in known:
+            raise UserError(f"unknown metric {name!r}; known are {', '.join(known)}")
+    chosen = tuple(metric for metric in METRICS if metric.name in names)
+    for metric in chosen:
+        missing = [package for package in metric.packages if importlib.util.find_spec(package) is None]
+        if missing:
+            raise DependencyError(
+                f"{metric.label} needs {', '.join(missing)}, not installed: pip install 'audio-enh[eval]'"
+            )
+    return chosen
+
+
+def evaluate_arrays(
+    reference: NDArray[np.floating],
+    estimate: NDArray[np.floating],
+    sample_rate: int,
+    metrics: Sequence[str] = VALIDATION_METRICS,
+    *,
+    noisy: NDArray[np.floating] | None = None,
+) -> dict[str, float]:
+    """Scores of one estimate against its reference.
+
+    Args:
+        reference, estimate: ``(samples,)``, equally long, floating point, full scale is 1.
+        sample_rate: in Hz; a metric that takes lower rates only is given resampled signals.
+        metrics: names from ``METRICS``.
+        noisy: the mixture, ``(samples,)``, for SI-SIR and SI-SAR.
+
+    Returns:
+        Metric name to value, all finite.
+
+    Raises:
+        MetricError: the first metric that has no value; ``measure`` goes on instead.
+        UserError: an unknown metric, or a package that is missing.
+    """
+    result = measure(Signals(estimate, sample_rate, reference, noisy), select_metrics(metrics))
+    for error in result.failures.values():
+        raise error
+    return result.scores
