@@ -20,14 +20,11 @@ Nothing in a checkpoint is executed: the configuration is plain YAML, the class 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
-import importlib.resources
 import inspect
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +34,30 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from audio_enh.errors import CheckpointError, DependencyError
+from audio_enh.errors import CheckpointError
+from audio_enh.inference.catalog import (
+    CONFIG,
+    DEFAULT_MODEL,
+    WEIGHTS,
+    CheckpointInfo,
+    available,
+    find_checkpoint,
+    one_line,
+    read_config,
+)
 from audio_enh.inference.devices import resolve_device
 from audio_enh.models.base import CausalModel, EnhancementModel
 
-DEFAULT_MODEL = "causal-unet-16k"
-WEIGHTS = "model.safetensors"
-CONFIG = "config.yaml"
-HUB_PREFIX = "hf://"
+__all__ = [
+    "DEFAULT_MODEL",
+    "MODELS",
+    "CheckpointInfo",
+    "available",
+    "build_model",
+    "load_model",
+    "load_weights",
+    "save_checkpoint",
+]
 
 # The classes a checkpoint may name. They are imported only when asked for.
 MODELS = (
@@ -52,26 +65,6 @@ MODELS = (
     "audio_enh.models.causal_demucs.CausalDemucs",
     "audio_enh.models.demucs.Demucs",
 )
-
-
-@dataclass(frozen=True)
-class CheckpointInfo:
-    """An installed checkpoint: its name, folder, the ``info`` of its configuration, size on disk in bytes."""
-
-    name: str
-    path: Path
-    info: dict[str, Any]
-    size: int
-
-
-def available() -> list[CheckpointInfo]:
-    """The checkpoints that came with the package, by name. A damaged configuration is a CheckpointError."""
-    found = []
-    for folder in sorted(_shipped_folder().iterdir()):
-        if (folder / CONFIG).is_file():
-            size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-            found.append(CheckpointInfo(folder.name, folder, read_config(folder).get("info", {}), size))
-    return found
 
 
 def load_model(
@@ -137,59 +130,18 @@ def save_checkpoint(
     if isinstance(model, CausalModel):
         filled["latency_ms"] = round(1000 * model.latency / model.sample_rate, 3)
     filled["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    filled.update(_plain(info))
 
     folder.mkdir(parents=True, exist_ok=True)
     # Both files are complete before either takes its place; the hash tells when they are not of one kind.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as temporary:
         weights = Path(temporary, WEIGHTS)
         save_file(state, weights)
-        config = {"model": model_config, "info": {**filled, **_plain(info)}, "sha256": _sha256(weights)}
+        config = {"model": model_config, "info": filled, "sha256": _sha256(weights)}
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)
         Path(temporary, CONFIG).write_text(text, encoding="utf-8")
         for name in (WEIGHTS, CONFIG):
             Path(temporary, name).replace(folder / name)
-
-
-def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The folder of a checkpoint, fetched from the Hub when it is an ``hf://`` name."""
-    name = str(name_or_path)
-    if name.startswith(HUB_PREFIX):
-        return _fetch(name)
-    shipped = _shipped_folder() / name
-    # A plain name is a shipped checkpoint first, so that a folder of that name does not change a command.
-    if isinstance(name_or_path, str) and Path(name).name == name and (shipped / CONFIG).is_file():
-        return shipped
-    folder = Path(name).expanduser()
-    if folder.is_file():
-        raise CheckpointError(f"{folder} is a file: give the folder that holds {WEIGHTS} and {CONFIG}")
-    if not folder.is_dir():
-        names = [checkpoint.name for checkpoint in available()]
-        close = difflib.get_close_matches(name, names, n=1)
-        meant = f"did you mean {close[0]}? " if close else ""
-        raise CheckpointError(
-            f"no checkpoint {name!r}: {meant}installed: {', '.join(names) or 'none'}; "
-            f"or give a folder or {HUB_PREFIX}user/repo"
-        )
-    missing = [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]
-    if missing:
-        raise CheckpointError(f"{folder} is not a checkpoint: it has no {' and no '.join(missing)}")
-    return folder
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read and check the outline of ``config.yaml``."""
-    path = folder / CONFIG
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid YAML: {_one_line(error)}") from error
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
-        raise CheckpointError(f"{path} has no 'model:' section")
-    if not isinstance(config.get("info", {}), dict):
-        raise CheckpointError(f"{path}: 'info' must be a mapping")
-    return config
 
 
 def build_model(config: Mapping[str, Any], source: str) -> EnhancementModel:
@@ -218,7 +170,7 @@ def build_model(config: Mapping[str, Any], source: str) -> EnhancementModel:
     try:
         return constructor(**arguments)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{source}: {name} refuses its arguments: {_one_line(error)}") from error
+        raise CheckpointError(f"{source}: {name} refuses its arguments: {one_line(error)}") from error
 
 
 def load_weights(model: EnhancementModel, path: Path, sha256: str | None = None) -> None:
@@ -230,7 +182,7 @@ def load_weights(model: EnhancementModel, path: Path, sha256: str | None = None)
             )
         state = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"cannot read {path}: {_one_line(error)}; fetch it again") from error
+        raise CheckpointError(f"cannot read {path}: {one_line(error)}; fetch it again") from error
     _check_fit(model, state, str(path))
     for key, value in state.items():
         if not torch.isfinite(value).all():
@@ -269,45 +221,13 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
             return {str(k): convert(v, f"{name}.{k}") for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [convert(v, name) for v in value]
-        if value is None or isinstance(value, str | bool | int | float):
+        if value is None or isinstance(value, bool | int | str):
             return value
+        if isinstance(value, float):  # numpy's float64 is one too, but YAML does not take it
+            return float(value)
         raise CheckpointError(f"{name} is a {type(value).__name__}: a checkpoint holds plain values only")
 
     return {str(key): convert(value, str(key)) for key, value in values.items()}
-
-
-def _shipped_folder() -> Path:
-    return Path(str(importlib.resources.files("audio_enh.checkpoints")))
-
-
-def _fetch(name: str) -> Path:
-    parts = name.removeprefix(HUB_PREFIX).strip("/").split("/")
-    if len(parts) < 2 or not all(parts):
-        raise CheckpointError(
-            f"{name!r}: a checkpoint on the Hub reads hf://user/repo or hf://user/repo/folder"
-        )
-    repo, _, revision = "/".join(parts[:2]).partition("@")
-    try:
-        import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise DependencyError(
-            "hf:// checkpoints need huggingface_hub: pip install huggingface-hub"
-        ) from error
-    paths = []
-    for file in (CONFIG, WEIGHTS):
-        try:
-            path = huggingface_hub.hf_hub_download(
-                repo, "/".join([*parts[2:], file]), revision=revision or None
-            )
-        except LocalEntryNotFoundError as error:
-            raise CheckpointError(
-                f"cannot fetch {name}: the Hub is out of reach and {file} not cached"
-            ) from error
-        except (HfHubHTTPError, HFValidationError, OSError) as error:
-            raise CheckpointError(f"cannot fetch {file} of {name}: {_one_line(error)}") from error
-        paths.append(Path(path))
-    return paths[0].parent
 
 
 def _sha256(path: Path) -> str:
@@ -316,7 +236,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
