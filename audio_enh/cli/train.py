@@ -1,4 +1,4 @@
-"""``audio-enh train``: a Hydra recipe with overrides."""
+"""``audio-enh train`` and ``audio-enh mix``: Hydra recipes with overrides."""
 
 from __future__ import annotations
 
@@ -6,25 +6,40 @@ from typing import Annotated
 
 import typer
 
+from audio_enh.errors import DependencyError
 
-def train(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="Hydra overrides, e.g. experiment=causal_unet data.batch_size=32", metavar="OVERRIDE..."),
-    ] = None,
-) -> None:
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Hydra overrides, e.g. trainer.max_steps=1000", metavar="[KEY=VALUE]...", show_default=False),
+]
+
+
+def train(overrides: Overrides = None) -> None:
     """Train a model from a recipe.
 
-    Examples: `audio-enh train experiment=debug` trains a few steps on bundled data;
-    `audio-enh train experiment=causal_unet data.root=/data` the shipped real-time model. Also takes Hydra's own
-    flags after `--`, e.g. `audio-enh train -- --multirun seed=0,1,2` or `-- --cfg job`.
+    `audio-enh train experiment=debug` trains a few steps on bundled data, `audio-enh train
+    experiment=causal_unet manifest=/data/manifest.csv` the real-time model. A run that was stopped goes on when
+    started again with the same `out`. Hydra's own flags go after `--`, as in `audio-enh train -- --multirun
+    seed=0,1` or `audio-enh train -- --cfg job`.
     """
-    from audio_enh.errors import DependencyError
-
     try:
-        from audio_enh.training.run import main
+        from audio_enh.training import recipes
     except ModuleNotFoundError as error:
-        raise DependencyError(
-            f"training needs '{error.name}': pip install 'audio-enh[train]'"
-        ) from error
-    main(overrides or [])
+        raise _missing(error) from error
+    recipes.train(overrides or [])
+
+
+def mix(overrides: Overrides = None) -> None:
+    """Make a noisy test set from speech and noise, for `audio-enh evaluate`.
+
+    `audio-enh mix manifest=/data/manifest.csv out=valid_set` writes noisy/, clean/ and metadata.csv.
+    """
+    try:
+        from audio_enh.training import recipes
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    recipes.mix(overrides or [])
+
+
+def _missing(error: ModuleNotFoundError) -> DependencyError:
+    return DependencyError(f"this needs '{error.name}': pip install 'audio-enh[train]'")

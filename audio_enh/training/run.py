@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 import lightning
 import torch
-from hydra.errors import HydraException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from audio_enh.errors import UserError
 from audio_enh.inference.checkpoint import save_checkpoint
 from audio_enh.training.task import EnhancementTask
 
 log = logging.getLogger(__name__)
-
-RECIPES = "pkg://audio_enh.recipes"
-
-
-def main(overrides: Sequence[str]) -> None:
-    """Train as ``audio-enh train`` does: Hydra reads the overrides, ``--multirun`` included.
-
-    Raises:
-        UserError: the recipe or an override is wrong.
-    """
-    run = hydra.main(version_base="1.3", config_path=RECIPES, config_name="train")(train)
-    argv = sys.argv
-    sys.argv = ["audio-enh train", *overrides]
-    try:
-        run()
-    except (HydraException, OmegaConfBaseException) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(f"recipe: {' '.join(lines[:3])}") from error
-    finally:
-        sys.argv = argv
-
 
 def train(config: DictConfig) -> float | None:
     """Train, choose the best weights on validation, and export them.

@@ -1,0 +1,122 @@
+"""Noisy test sets on disk: the same files for everyone who has the same sources and seed."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from audio_enh.data import augment
+from audio_enh.data.packed import AudioFolder, PackedAudio
+from audio_enh.data.rooms import reverberate
+from audio_enh.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def build_test_set(
+    out: str,
+    speech: AudioFolder,
+    noise: AudioFolder,
+    rooms: AudioFolder | None = None,
+    snr_db: Sequence[float] = (-5, 0, 5, 10, 15),
+    per_snr: int = 40,
+    seconds: tuple[float, float] = (2.0, 10.0),
+    level_db: float = -26.0,
+    early_seconds: float = 0.05,
+    sample_rate: int = 16000,
+    cache: str = "~/.cache/audio_enh",
+    seed: int = 0,
+) -> Path:
+    """Mix speech with noise at given signal-to-noise ratios and write ``noisy/``, ``clean/``, ``metadata.csv``.
+
+    Speech files are drawn without repetition while they last, whole up to the longest duration. The ratio is
+    that of speech while someone speaks (:func:`audio_enh.data.augment.active_rms`) to noise.
+
+    Args:
+        out: folder to make; must not hold a set already.
+        speech, noise: sources.
+        rooms: recorded room responses: with them every item is reverberant, and the target keeps the
+            reflections of the first ``early_seconds``.
+        snr_db: ratios, in dB.
+        per_snr: pairs for each.
+        seconds: shortest and longest item.
+        level_db: RMS of the noisy file against full scale.
+        early_seconds: see ``rooms``.
+        sample_rate: in Hz.
+        cache: folder for decoded audio.
+        seed: everything drawn follows from it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: ``out`` exists and is not empty, or no speech file is long enough.
+    """
+    folder = Path(out)
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"'{folder}' is not empty: give another `out` or remove it")
+    store = Path(cache).expanduser()
+    talk = PackedAudio(speech.files(), sample_rate, store)
+    sound = PackedAudio(noise.files(), sample_rate, store)
+    responses = PackedAudio(rooms.files(), sample_rate, store) if rooms is not None else None
+    rng = np.random.default_rng(seed)
+    shortest, longest = (round(s * sample_rate) for s in seconds)
+    usable = np.flatnonzero(talk.lengths >= shortest)
+    if usable.size == 0:
+        raise UserError(f"no speech file in '{speech.path}' lasts {seconds[0]} s or more")
+    total = len(snr_db) * per_snr
+    order = np.concatenate([rng.permutation(usable) for _ in range(-(-total // usable.size))])[:total]
+
+    (folder / "noisy").mkdir(parents=True)
+    (folder / "clean").mkdir()
+    rows = []
+    for i, index in enumerate(order):
+        ratio = float(snr_db[i % len(snr_db)])
+        clean = wet = talk.read(int(index), 0, longest)
+        room = ""
+        if responses is not None:
+            which = int(rng.integers(len(responses)))
+            wet, clean = reverberate(clean, responses.read(which), sample_rate, early_seconds)
+            room = responses.files[which].name
+        source, disturbance = _noise(sound, rng, len(clean))
+        disturbance = disturbance * (augment.active_rms(wet) / augment.rms(disturbance) * 10 ** (-ratio / 20))
+        noisy = wet + disturbance
+        gain = min(10 ** (level_db / 20) / augment.rms(noisy), 0.99 / float(np.abs(noisy).max()))
+        name = f"{i:04d}_snr{ratio:g}.flac"
+        soundfile.write(folder / "noisy" / name, noisy * gain, sample_rate, "PCM_16")
+        soundfile.write(folder / "clean" / name, clean * gain, sample_rate, "PCM_16")
+        rows.append(
+            {
+                "file": name,
+                "snr_db": f"{ratio:g}",
+                "noise": source.stem,
+                "noise_type": source.stem.split("_")[0],
+                "speech": talk.files[int(index)].stem,
+                "room": room,
+                "seconds": f"{len(clean) / sample_rate:.3f}",
+            }
+        )
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    log.info("%d pairs in %s", total, folder)
+    return folder
+
+
+def _noise(pool: PackedAudio, rng: np.random.Generator, length: int) -> tuple[Path, np.ndarray]:
+    """A stretch of noise that is not silent, every file as likely as another, and the file it is from."""
+    while True:
+        index = int(rng.integers(len(pool)))
+        audio = pool.read(index)
+        if len(audio) < length:
+            audio = np.tile(audio, -(-length // len(audio)))
+        start = int(rng.integers(len(audio) - length + 1))
+        audio = audio[start : start + length]
+        if augment.rms(audio) > 1e-4:
+            return pool.files[index], audio
