@@ -47,7 +47,7 @@ def snr(reference: NDArray[np.floating], estimate: NDArray[np.floating]) -> floa
 
 
 def si_sdr(reference: NDArray[np.floating], estimate: NDArray[np.floating]) -> float:
-    """Scale-invariant SDR (Le Roux et al. 2019, eq. 3 and 4), in dB; higher is better, unbounded.
+    """Scale-invariant SDR, in dB; higher is better, unbounded.
 
     Symmetric in its arguments, hence blind to swapped ones; one sample of delay ruins it.
 
@@ -63,7 +63,7 @@ def si_sdr(reference: NDArray[np.floating], estimate: NDArray[np.floating]) -> f
 
 
 def sd_sdr(reference: NDArray[np.floating], estimate: NDArray[np.floating]) -> float:
-    """Scale-dependent SDR (Le Roux et al. 2019, eq. 6), in dB; higher is better, unbounded.
+    """Scale-dependent SDR, in dB; higher is better, unbounded.
 
     Equals ``snr + 10 log10 a^2``: unlike the SNR it does not reward an estimate for being too quiet.
 
@@ -77,7 +77,7 @@ def sd_sdr(reference: NDArray[np.floating], estimate: NDArray[np.floating]) -> f
 def si_sir(
     reference: NDArray[np.floating], estimate: NDArray[np.floating], noise: NDArray[np.floating]
 ) -> float:
-    """Scale-invariant signal-to-interference ratio (Le Roux et al. 2019, section 2), in dB: target against
+    """Scale-invariant signal-to-interference ratio, in dB: target against
     what is left of the noise.
 
     ``10^(-SI-SDR/10) = 10^(-SI-SIR/10) + 10^(-SI-SAR/10)``.
@@ -95,7 +95,7 @@ def si_sir(
 def si_sar(
     reference: NDArray[np.floating], estimate: NDArray[np.floating], noise: NDArray[np.floating]
 ) -> float:
-    """Scale-invariant signal-to-artifacts ratio (Le Roux et al. 2019, section 2), in dB: target against
+    """Scale-invariant signal-to-artifacts ratio, in dB: target against
     what is neither reference nor noise.
 
     Args:
@@ -136,7 +136,7 @@ def _energy(audio: NDArray[np.float64]) -> float:
 
 
 def _scale(clean: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """``a = <x, s> / <s, s>``, eq. 3: the gain at which the reference comes nearest to the estimate."""
+    """``a = <x, s> / <s, s>``: the gain at which the reference comes nearest to the estimate."""
     return float(np.dot(other, clean)) / _energy(clean)
 
 
