@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,7 +56,8 @@ def _print_version(wanted: bool) -> None:
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
@@ -93,8 +94,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, UserError):
             return _fail(f"error: {describe(error)}", 2)
         if isinstance(error, UsageError):
-            where = error.ctx.command_path if error.ctx else "audio-enh"
-            return _fail(f"error: {error.format_message()} (see {where} --help)", 2)
+            usage: Any = error
+            where = usage.ctx.command_path if usage.ctx else "audio-enh"
+            return _fail(f"error: {usage.format_message()} (see {where} --help)", 2)
         return _fail(f"error: {describe(error)}", 1)
 
 

@@ -12,7 +12,7 @@ from audio_enh.models.base import CausalModel, EnhancementModel, State
 
 
 class FirModel(CausalModel):
-    """``y[n] = sum_k taps[k] * x[n - k] + hum``, given out ``delay`` samples late, in hops of ``hop_length``."""
+    """``y[n] = sum_k taps[k] * x[n - k] + hum``, ``delay`` samples late, in hops of ``hop_length``."""
 
     def __init__(
         self,

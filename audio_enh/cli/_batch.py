@@ -1,0 +1,221 @@
+"""Runs a plan: progress, errors by file, summary, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+import audio_enh
+from audio_enh.cli._errors import debugging, describe
+from audio_enh.cli._plan import PIPE, Job
+from audio_enh.errors import AudioFileError, UserError
+from audio_enh.inference.enhancer import Enhancer
+from audio_enh.inference.files import FileStats, enhance_file
+from audio_enh.io import AtomicTarget, probe
+
+REPORT_NAME = "enhance_report.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file; ``stats`` of those that were enhanced, ``error`` of those that failed."""
+
+    job: Job
+    status: Literal["enhanced", "skipped", "failed"]
+    stats: FileStats | None = None
+    error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """One row of the report."""
+        row: dict[str, Any] = {
+            "input": str(self.job.source),
+            "output": str(self.job.target),
+            "status": self.status,
+            "error": self.error,
+        }
+        if self.stats is not None:
+            row |= dataclasses.asdict(self.stats)
+            row["real_time_factor"] = self.stats.elapsed / self.stats.seconds if self.stats.seconds else None
+        return row
+
+
+@dataclass
+class Batch:
+    """Enhances files one after the other.
+
+    Args:
+        jobs: what to do.
+        options: keyword arguments for :func:`enhance_file`: seed, strength, max_attenuation.
+        overwrite: replace outputs that are there, instead of skipping their inputs.
+        console: where messages and progress go.
+        quiet: say nothing but errors.
+    """
+
+    jobs: Sequence[Job]
+    options: dict[str, Any]
+    overwrite: bool
+    console: Console
+    quiet: bool
+    outcomes: list[Outcome] = field(default_factory=list)
+    elapsed: float = 0.0
+
+    def pending(self) -> list[Job]:
+        """Note which files are done already, and give the rest."""
+        rest = []
+        for job in self.jobs:
+            if job.done and not self.overwrite:
+                self.outcomes.append(Outcome(job, "skipped"))
+            else:
+                rest.append(job)
+        return rest
+
+    def run(self, jobs: Sequence[Job], enhancer: Enhancer) -> None:
+        """Enhance ``jobs``; an error in one of them does not keep the others from being done."""
+        began = time.perf_counter()
+        lengths = [_seconds(job) for job in jobs]
+        with self._progress() as progress:
+            task = progress.add_task("", total=sum(s or 0.0 for s in lengths) or None, speed="", position="")
+            done = 0.0
+            for number, (job, length) in enumerate(zip(jobs, lengths, strict=True), 1):
+                position = f"{number}/{len(jobs)}" if len(jobs) > 1 else ""
+                progress.update(task, description=job.source.name, position=position)
+
+                def on_block(seconds: float, before: float = done) -> None:
+                    total = before + seconds
+                    speed = total / (time.perf_counter() - began)
+                    progress.update(task, completed=total, speed=f"{speed:.0f}x real time")
+
+                outcome = self._one(job, enhancer, on_block)
+                self.outcomes.append(outcome)
+                self._tell(outcome)
+                done += length or 0.0
+                progress.update(task, completed=done)
+        self.elapsed = time.perf_counter() - began
+
+    def _one(self, job: Job, enhancer: Enhancer, on_block: Any) -> Outcome:
+        try:
+            stats = enhance_file(enhancer, job.source, job.target, on_block=on_block, **self.options)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            if debugging():
+                traceback.print_exc()
+            # Messages of the audio files' layer name the file themselves.
+            prefix = "" if isinstance(error, AudioFileError) else f"{job.source}: "
+            return Outcome(job, "failed", error=prefix + describe(error))
+        return Outcome(job, "enhanced", stats)
+
+    def _progress(self) -> Progress:
+        return Progress(
+            TextColumn("{task.fields[position]}"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=self.quiet or not self.console.is_terminal,
+        )
+
+    def say(self, text: str) -> None:
+        """One line, unless quiet."""
+        if not self.quiet:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _tell(self, outcome: Outcome) -> None:
+        if outcome.stats is None:
+            self._print(f"error: {outcome.error}")
+            return
+        stats, job = outcome.stats, outcome.job
+        speed = f" ({stats.seconds / stats.elapsed:.0f}x real time)" if stats.seconds else ""
+        self.say(f"{job.source} -> {job.target}: {stats.seconds:.1f} s in {stats.elapsed:.1f} s{speed}")
+        for warning in stats.warnings:
+            self.say(f"warning: {warning}")
+        if stats.clipped:
+            self.say(
+                f"warning: {job.target}: {stats.clipped} samples beyond full scale were clipped; "
+                "a float format (-o NAME.wav from a float input) keeps them"
+            )
+
+    def summary(self) -> dict[str, Any]:
+        """Counts and times of the whole batch."""
+        seconds = sum(o.stats.seconds for o in self.outcomes if o.stats is not None)
+        return {
+            **{kind: self.count(kind) for kind in ("enhanced", "skipped", "failed")},
+            "not_started": len(self.jobs) - len(self.outcomes),
+            "seconds": seconds,
+            "elapsed": self.elapsed,
+            "real_time_factor": self.elapsed / seconds if seconds and self.elapsed else None,
+        }
+
+    def count(self, status: str) -> int:
+        """Number of files that ended so."""
+        return sum(outcome.status == status for outcome in self.outcomes)
+
+    def tell_summary(self) -> None:
+        """The batch in one line, where there was more than one file to do."""
+        summary = self.summary()
+        if len(self.jobs) == 1 and not summary["skipped"]:
+            return
+        text = f"{summary['enhanced']} enhanced, {summary['skipped']} skipped, {summary['failed']} failed"
+        if summary["seconds"]:
+            speed = summary["seconds"] / self.elapsed
+            text += f"; {summary['seconds']:.1f} s of audio in {self.elapsed:.1f} s ({speed:.0f}x real time)"
+        if summary["skipped"]:
+            text += "; outputs that were there are kept unless --overwrite is given"
+        self.say(text)
+
+    def write_report(self, path: Path, settings: dict[str, Any]) -> None:
+        """Write the JSON report, whole or not at all.
+
+        Of files that were skipped now, the report of the run that did them is kept.
+        """
+        earlier = _previous_rows(path)
+        rows = []
+        for outcome in self.outcomes:
+            row = outcome.as_json()
+            rows.append({**earlier.get(row["output"], {}), **row} if outcome.status == "skipped" else row)
+        report = {
+            "audio_enh": audio_enh.__version__,
+            "settings": {**settings, **self.options},
+            "summary": self.summary(),
+            "files": rows,
+        }
+        target = AtomicTarget(path)
+        try:
+            target.temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        except BaseException:
+            target.discard()
+            raise
+        target.commit()
+
+
+def _previous_rows(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return {row["output"]: row for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # there is none, or something else lies there under its name
+
+
+def _seconds(job: Job) -> float | None:
+    """Length for the progress bar; what is wrong with a file is found when its turn comes."""
+    if str(job.source) == PIPE:
+        return None
+    try:
+        return probe(job.source).duration
+    except UserError:
+        return None

@@ -1,0 +1,246 @@
+"""What `audio-enh doctor` looks at. Every check really does the thing it is about."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import audio_enh
+from audio_enh.errors import UserError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis.
+
+    Attributes:
+        name: what was looked at.
+        status: ``fail`` where enhancing files cannot work, ``warn`` where something else cannot.
+        detail: what was found.
+        remedy: what to do about it, empty if all is well.
+    """
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    remedy: str = ""
+
+
+def all_checks() -> Iterator[Finding]:
+    """Run every check, one after the other; the slow ones (checkpoints) come last."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        check_python,
+        check_torch,
+        check_formats,
+        check_ffmpeg,
+        check_live,
+        check_eval,
+        check_training,
+        check_places,
+        check_checkpoints,
+    ]
+    for check in checks:
+        try:
+            yield from check()
+        except Exception as error:
+            # A broken installation breaks in ways nobody listed; that is a finding, not a crash.
+            yield Finding(
+                check.__name__.removeprefix("check_"), "fail", _one_line(error), "reinstall audio-enh"
+            )
+
+
+def check_python() -> Iterator[Finding]:
+    """Interpreter, system and this package."""
+    home = Path(audio_enh.__file__).parent
+    yield Finding("audio-enh", "ok", f"{audio_enh.__version__} in {home}")
+    yield Finding("python", "ok", f"{platform.python_version()} ({sys.executable}) on {platform.platform()}")
+
+
+def check_torch() -> Iterator[Finding]:
+    """Torch, and a small convolution on every device it claims to have."""
+    import torch
+
+    yield Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
+    yield _try_device("cpu", "reinstall torch")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            remedy = (
+                "update the GPU driver or install the torch build for its CUDA version; or use --device cpu"
+            )
+            yield _try_device(f"cuda:{index}", remedy, torch.cuda.get_device_name(index))
+    elif torch.backends.mps.is_available():
+        yield _try_device("mps", "use --device cpu")
+    else:
+        built = torch.version.cuda or "no"
+        yield Finding("gpu", "ok", f"none found (torch built for {built} CUDA): the CPU is used")
+
+
+def _try_device(device: str, remedy: str, label: str = "") -> Finding:
+    import torch
+
+    try:
+        out = torch.nn.functional.conv1d(
+            torch.ones(1, 1, 8, device=device), torch.ones(1, 1, 8, device=device)
+        )
+        right = out.item() == 8
+    except RuntimeError as error:
+        return Finding(device, "fail" if device == "cpu" else "warn", _one_line(error), remedy)
+    if not right:
+        return Finding(device, "fail", "a small convolution gave a wrong result", remedy)
+    return Finding(device, "ok", label or "works")
+
+
+def check_formats() -> Iterator[Finding]:
+    """Each container libsndfile should handle, by writing and reading a little of it."""
+    import numpy as np
+    import soundfile
+
+    from audio_enh.io import read_audio, write_audio
+
+    works, broken = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in ("wav", "flac", "ogg", "opus", "mp3"):
+            path = Path(folder, f"probe.{suffix}")
+            try:
+                write_audio(path, np.zeros((1, 4800), np.float32), 48000)
+                read_audio(path)
+                works.append(suffix)
+            except UserError:
+                broken.append(suffix)
+    detail = f"libsndfile {soundfile.__libsndfile_version__} reads and writes {', '.join(works)}"
+    if broken:
+        status: Literal["fail", "warn"] = "fail" if "wav" in broken else "warn"
+        detail += f", not {', '.join(broken)}"
+        yield Finding("audio files", status, detail, "pip install --force-reinstall soundfile")
+    else:
+        yield Finding("audio files", "ok", detail)
+
+
+def check_ffmpeg() -> Iterator[Finding]:
+    """The program for everything libsndfile does not read."""
+    remedy = "install it (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg)"
+    missing = [name for name in ("ffmpeg", "ffprobe") if shutil.which(name) is None]
+    if missing:
+        yield Finding("ffmpeg", "warn", f"{' and '.join(missing)} not found: no m4a, mp4, mkv", remedy)
+        return
+    try:
+        done = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Finding("ffmpeg", "warn", f"does not run: {_one_line(error)}", remedy)
+        return
+    yield Finding("ffmpeg", "ok", done.stdout.splitlines()[0].split(" Copyright")[0])
+
+
+def check_live() -> Iterator[Finding]:
+    """PortAudio with its devices, and the engine of live enhancement."""
+    yield _import("onnxruntime", "live", needed_for="live enhancement")
+    try:
+        import sounddevice
+
+        devices = sounddevice.query_devices()
+        version = sounddevice.get_portaudio_version()[1].split(",")[0]
+    except ImportError:
+        yield Finding("portaudio", "warn", "sounddevice is not installed", "pip install 'audio-enh[live]'")
+        return
+    except Exception as error:
+        # OSError without the library, sounddevice.PortAudioError when it does not start.
+        remedy = "install PortAudio (apt install libportaudio2, brew install portaudio)"
+        yield Finding("portaudio", "warn", _one_line(error), remedy)
+        return
+    inputs = sum(device["max_input_channels"] > 0 for device in devices)
+    outputs = sum(device["max_output_channels"] > 0 for device in devices)
+    detail = f"{version}: {inputs} input and {outputs} output devices"
+    if inputs and outputs:
+        yield Finding("portaudio", "ok", detail)
+    else:
+        yield Finding(
+            "portaudio", "warn", detail, "connect a microphone and an output, or start a sound server"
+        )
+
+
+def check_eval() -> Iterator[Finding]:
+    """Packages of the metrics."""
+    for name in ("pesq", "pystoi", "speechmos"):
+        yield _import(name, "eval", needed_for="some metrics")
+
+
+def check_training() -> Iterator[Finding]:
+    """Packages of training."""
+    for name in ("hydra", "lightning", "torchaudio", "tensorboard", "pyroomacoustics"):
+        yield _import(name, "train", needed_for="training")
+
+
+def _import(name: str, extra: str, needed_for: str) -> Finding:
+    # Imported in a process of its own: what goes wrong there (a crash, a hang, noise) stays there.
+    code = f"import {name}"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        return Finding(name, "warn", "importing it takes more than two minutes", "reinstall it")
+    if done.returncode == 0:
+        distribution = {"hydra": "hydra-core"}.get(name, name)
+        return Finding(name, "ok", importlib.metadata.version(distribution))
+    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return Finding(name, "warn", f"not usable ({needed_for}): {last}", f"pip install 'audio-enh[{extra}]'")
+
+
+def check_places() -> Iterator[Finding]:
+    """Whether files can be written: temporary ones, and here."""
+    for name, place in (("temporary files", tempfile.gettempdir()), ("this folder", os.getcwd())):  # noqa: PTH109
+        try:
+            with tempfile.TemporaryFile(dir=place) as file:
+                file.write(bytes(1 << 16))
+        except OSError as error:
+            yield Finding(
+                name, "warn", f"{place}: {error.strerror}", "write elsewhere: -o FOLDER, or set TMPDIR"
+            )
+            continue
+        free = shutil.disk_usage(place).free / 1e9
+        enough = free > 1
+        remedy = "" if enough else "an hour of 48 kHz stereo takes 0.7 GB: free some space"
+        yield Finding(name, "ok" if enough else "warn", f"{place} is writable, {free:.1f} GB free", remedy)
+
+
+def check_checkpoints() -> Iterator[Finding]:
+    """Load every installed checkpoint and enhance a second of noise on the CPU."""
+    import numpy as np
+
+    from audio_enh.inference.catalog import DEFAULT_MODEL, available
+
+    checkpoints = available()
+    if DEFAULT_MODEL not in [checkpoint.name for checkpoint in checkpoints]:
+        remedy = "reinstall audio-enh, or name a checkpoint with --model"
+        yield Finding("checkpoint", "warn", f"the default one, {DEFAULT_MODEL}, is not installed", remedy)
+    for checkpoint in checkpoints:
+        name = f"checkpoint {checkpoint.name}"
+        try:
+            enhancer = audio_enh.load(checkpoint.name, device="cpu")
+            rng = np.random.default_rng(0)
+            noise = 0.1 * rng.standard_normal(2 * enhancer.sample_rate)
+            enhancer.enhance(noise, enhancer.sample_rate)  # the first run is a slow one
+            began = time.perf_counter()
+            out = enhancer.enhance(noise, enhancer.sample_rate)
+            speed = 2 / (time.perf_counter() - began)
+        except UserError as error:
+            status: Literal["fail", "warn"] = "fail" if checkpoint.name == DEFAULT_MODEL else "warn"
+            yield Finding(name, status, _one_line(error), "reinstall audio-enh")
+            continue
+        if out.shape != noise.shape:
+            yield Finding(name, "fail", f"{noise.shape} became {out.shape}", "reinstall audio-enh")
+        else:
+            yield Finding(name, "ok", f"loads and runs, {speed:.0f}x real time on the CPU")
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

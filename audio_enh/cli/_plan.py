@@ -1,0 +1,134 @@
+"""Which file becomes which: from the command line's inputs and ``-o`` to a list of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from audio_enh.errors import UserError
+from audio_enh.io.discover import find_audio, plan_outputs
+from audio_enh.io.info import AUDIO_EXTENSIONS
+
+PIPE = "-"
+SUFFIX = "_enhanced"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to enhance; either side may be ``-``."""
+
+    source: Path
+    target: Path
+
+    @property
+    def piped(self) -> bool:
+        """Whether stdout carries the result."""
+        return str(self.target) == PIPE
+
+    @property
+    def done(self) -> bool:
+        """Whether the output is there; outputs appear whole or not at all."""
+        return not self.piped and self.target.exists()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do.
+
+    Attributes:
+        jobs: in the order given, each target once.
+        folder: the output folder, where a report has its place; None where outputs are named one by one.
+        single: the user named one input file, not a folder or a glob of one.
+    """
+
+    jobs: list[Job]
+    folder: Path | None = None
+    single: bool = False
+
+
+def make_plan(inputs: Sequence[str], output: str | None) -> Plan:
+    """Decide on outputs.
+
+    - one file: ``-o`` is the output file, or a folder if it is one, ends with a slash or has no extension;
+      without ``-o`` the output lies beside the input, ``talk.wav`` becoming ``talk_enhanced.wav``;
+    - several files, or a folder: ``-o`` is a folder that mirrors the tree; without ``-o`` a folder ``talks``
+      goes to ``talks_enhanced``, files get their outputs beside them;
+    - ``-``: stdin, and stdout unless ``-o`` names a file.
+
+    Raises:
+        UserError: an input is missing, outputs would collide or replace an input, ``-o`` does not suit.
+    """
+    if PIPE in inputs or output == PIPE:
+        return Plan([_piped(inputs, output)], single=True)
+    if output is None:
+        return _beside(inputs)
+    folders = [Path(name) for name in inputs if Path(name).is_dir()]
+    target = Path(output)
+    for folder in folders:
+        if folder.resolve() == target.resolve():
+            raise UserError(f"{output} is the input folder: choose another output folder")
+    found = find_audio(inputs, exclude=[target] if target.is_dir() else [])
+    single = _is_single(inputs)
+    if single and not _is_folder(output):
+        return Plan(_checked([Job(found[0].path, target)]), single=True)
+    if target.is_file():
+        raise UserError(f"{output} is a file: name an output folder")
+    if not single and not target.is_dir() and target.suffix.lower() in AUDIO_EXTENSIONS:
+        raise UserError(f"{output} is a file name: several files or a folder need an output folder")
+    plan = plan_outputs(found, target)
+    jobs = _checked([Job(item.path, path) for item, path in plan])
+    return Plan(jobs, None if single else target, single)
+
+
+def _is_single(inputs: Sequence[str]) -> bool:
+    return len(inputs) == 1 and Path(inputs[0]).is_file()
+
+
+def _piped(inputs: Sequence[str], output: str | None) -> Job:
+    if len(inputs) != 1:
+        raise UserError("- (stdin or stdout) goes with a single input")
+    if inputs[0] == PIPE:
+        if output is not None and output != PIPE and _is_folder(output):
+            raise UserError(f"{output} is a folder: sound from stdin needs a file name, or -o - for stdout")
+        return Job(Path(PIPE), Path(output or PIPE))
+    found = find_audio(inputs)
+    if len(found) != 1:
+        raise UserError(f"-o - takes one file, and {inputs[0]} has {len(found)}")
+    return Job(found[0].path, Path(PIPE))
+
+
+def _beside(inputs: Sequence[str]) -> Plan:
+    jobs: dict[Path, Job] = {}
+    made: set[Path] = set()  # run again on *.wav, the outputs of the last run are among the inputs
+    folders: list[Path] = []
+    for name in inputs:
+        path = Path(name)
+        found = find_audio([path])
+        if path.is_dir():
+            whole = path.resolve()  # "." and ".." have no name of their own
+            folders.append(whole.with_name(whole.name + SUFFIX))
+            plan = plan_outputs(found, folders[-1])
+        else:
+            plan = [(item, _enhanced_name(item.path)) for item in found]
+            made.update(target.resolve() for _, target in plan)
+        for item, target in plan:
+            jobs.setdefault(item.path.resolve(), Job(item.path, target))
+    fresh = [job for source, job in jobs.items() if source not in made]
+    return Plan(_checked(fresh), folders[0] if folders else None, _is_single(inputs))
+
+
+def _enhanced_name(path: Path) -> Path:
+    return path.with_name(path.stem + SUFFIX + path.suffix)
+
+
+def _is_folder(output: str) -> bool:
+    return output.endswith(("/", "\\")) or Path(output).is_dir() or not Path(output).suffix
+
+
+def _checked(jobs: list[Job]) -> list[Job]:
+    for job in jobs:
+        same = job.source.resolve() == job.target.resolve()
+        if same or (job.target.exists() and job.target.samefile(job.source)):
+            raise UserError(f"{job.target} is the input itself: choose another output")
+    return jobs

@@ -1,0 +1,165 @@
+"""``audio-enh enhance``: files, folders and pipes, noisy in and clean out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audio_enh.errors import UserError
+
+if TYPE_CHECKING:
+    from audio_enh.cli._plan import Plan
+
+
+def enhance(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Audio or video files, folders, globs; - for WAV on stdin.",
+            metavar="INPUT...",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            show_default=False,
+            help="Output file, or folder for several inputs; - for WAV on stdout. "
+            "Without it, talk.wav becomes talk_enhanced.wav and folder talks talks_enhanced.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            show_default=False,
+            help="Checkpoint: a name of `audio-enh models`, a folder, or hf://user/repo.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    strength: Annotated[
+        float,
+        typer.Option(
+            "--strength", min=0.0, max=1.0, help="0 leaves the input as it is, 1 is fully enhanced."
+        ),
+    ] = 1.0,
+    max_attenuation: Annotated[
+        float | None,
+        typer.Option(
+            "--max-attenuation",
+            min=0.0,
+            metavar="DB",
+            show_default=False,
+            help="Turn no sound down by more than so many dB.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that are there instead of skipping them.")
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option("--seed", show_default=False, help="Of the noise of generative models.")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", min=1, show_default=False, help="Of the CPU; as many as torch likes by default."
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.json",
+            show_default=False,
+            help="Write a report; an output folder gets one in any case, enhance_report.json.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would become what.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Remove noise from recordings.
+
+    What comes out has the sample rate, channels, length, sample format and tags of what went in, and is not
+    delayed. Of video files the picture is copied. A recording is never held in memory as a whole.
+
+    A 16 kHz model gives nothing above 8 kHz back: --strength or --max-attenuation mix the original in, with
+    its whole band.
+    """
+    from audio_enh.cli._plan import make_plan
+    from audio_enh.io import terminate_as_interrupt
+
+    with terminate_as_interrupt():
+        plan = make_plan(inputs, output)
+        if dry_run:
+            for job in plan.jobs:
+                skipped = " (there already: skipped)" if job.done and not overwrite else ""
+                typer.echo(f"{job.source} -> {job.target}{skipped}")
+            return
+        _enhance(
+            plan,
+            model,
+            device,
+            {"strength": strength, "max_attenuation": max_attenuation, "seed": seed},
+            threads=threads,
+            overwrite=overwrite,
+            report=report,
+            quiet=quiet,
+        )
+
+
+def _enhance(
+    plan: Plan,
+    model: str | None,
+    device: str,
+    options: dict[str, Any],
+    *,
+    threads: int | None,
+    overwrite: bool,
+    report: Path | None,
+    quiet: bool,
+) -> None:
+    from rich.console import Console
+
+    from audio_enh.inference.catalog import DEFAULT_MODEL, find_checkpoint
+
+    if plan.single and plan.jobs[0].done and not overwrite:
+        raise UserError(f"{plan.jobs[0].target} exists already: add --overwrite, or choose another output")
+    if report is not None and report.suffix.lower() != ".json":
+        raise UserError(f"--report {report}: name a .json file")
+    name = DEFAULT_MODEL if model is None else model
+    folder = find_checkpoint(name)  # a wrong name is told before torch takes its seconds to load
+
+    import torch
+
+    from audio_enh.cli._batch import REPORT_NAME, Batch
+    from audio_enh.inference.checkpoint import load_model
+    from audio_enh.inference.enhancer import Enhancer, wet_weight
+
+    wet_weight(options["strength"], options["max_attenuation"])  # refuses NaN, which passes typer's limits
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if report is None and plan.folder is not None:
+        report = plan.folder / REPORT_NAME
+    batch = Batch(plan.jobs, options, overwrite, Console(stderr=True), quiet)
+    pending = batch.pending()
+    try:
+        settings: dict[str, Any] = {"model": name}
+        if pending:
+            loaded, config = load_model(folder, device)
+            enhancer = Enhancer(loaded, config)
+            settings |= {"weights_sha256": config.get("sha256"), "device": str(enhancer.device)}
+            settings |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
+            batch.run(pending, enhancer)
+    finally:  # after Ctrl-C too: what was done is worth knowing
+        if report is not None and batch.outcomes:
+            batch.write_report(report, settings)
+    batch.tell_summary()
+    if batch.count("failed"):
+        raise typer.Exit(2)
