@@ -147,7 +147,8 @@ class CausalDemucs(Demucs, CausalModel):
         audio, gain = self._normalize_step(audio, stream)
         x = self._decode_step(self._encode_step(self._upsample_step(audio, stream), stream), stream)
         x = self._downsample_step(x, stream)
-        # Counted only as far as it matters: until nothing of what is computed lies before the first sample.
+        # Counted only as far as it matters: until nothing of what is computed lies before the first sample, and
+        # one more, from where `valid_length` grows by a hop with every hop.
         hops = stream.hops + samples // self.hop_length
         stream.hops = hops.clamp(max=self._delay_hops + 1)
         return x if gain is None else x * gain[:, :samples], stream.pack()

@@ -26,6 +26,8 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "hop of one sample": {"depth": 1, "resample": 4},
     # No overlap between frames, and no delay.
     "kernel = stride": {"depth": 3, "kernel_size": 4, "resample": 1},
+    # The receptive field is two whole hops: a stream of whole hops needs no padding.
+    "exact fit": {"depth": 1, "resample": 1},
     "odd kernel": {"depth": 2, "kernel_size": 7, "stride": 3, "resample": 1, "glu": False},
     "three layers": {"depth": 2, "resample": 2, "lstm_layers": 3},
 }
