@@ -31,9 +31,9 @@ class CausalDemucs(Demucs, CausalModel):
         delay = frame_lag * hop_length + 112 * (1 - 1 / resample)
 
     By the definition of the DNS challenge the frame is ``delay + hop_length``, the stride ``hop_length``. For
-    the paper's model that is 596 samples of delay and 69 ms of latency. (The paper's 41 ms cut the filters'
-    look-ahead from 168 samples to 64, so that the live output is not quite the offline one, and count neither
-    the wait for a hop to fill up nor the stride.)
+    the paper's model that is 596 samples of delay and 69 ms of latency. The paper's 41 ms are a frame of 597
+    samples and 64 of look-ahead; what is equal to the offline output needs all 168 that the filters look
+    ahead, whole hops add 87, and the definition adds the stride, 256.
 
     Args:
         time_constant: of the running level, in seconds.
@@ -147,8 +147,8 @@ class CausalDemucs(Demucs, CausalModel):
         audio, gain = self._normalize_step(audio, stream)
         x = self._decode_step(self._encode_step(self._upsample_step(audio, stream), stream), stream)
         x = self._downsample_step(x, stream)
-        # Counted only as far as it matters: until nothing of what is computed lies before the first sample, and
-        # one more, from where `valid_length` grows by a hop with every hop.
+        # Counted only as far as it matters: until nothing of what is computed lies before the first sample,
+        # and one more, from where `valid_length` grows by a hop with every hop.
         hops = stream.hops + samples // self.hop_length
         stream.hops = hops.clamp(max=self._delay_hops + 1)
         return x if gain is None else x * gain[:, :samples], stream.pack()
