@@ -77,8 +77,10 @@ class AudioInfo:
         backend: what reads it.
         endian: byte order as libsndfile names it: ``FILE`` (the container's default), ``LITTLE``, ``BIG``.
         bit_rate: of the audio in bits per second; None for uncompressed audio or when unknown.
+        constant_bit_rate: every frame has that bit rate (known for MP3 only).
         tags: title, artist, date and so on, as text.
         has_video: the container has a moving picture beside the sound.
+        truncated: how the file is cut short, in words; None if it is whole as far as one can tell.
         warnings: what a user should be told, one line each.
     """
 
@@ -91,8 +93,10 @@ class AudioInfo:
     backend: Backend = "soundfile"
     endian: str = "FILE"
     bit_rate: int | None = None
+    constant_bit_rate: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     has_video: bool = False
+    truncated: str | None = None
     warnings: tuple[str, ...] = ()
 
     @property

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import struct
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,8 @@ from numpy.typing import NDArray
 from audio_enh.errors import AudioFileError
 from audio_enh.io.atomic import write_error
 from audio_enh.io.info import AudioInfo
+from audio_enh.io.integrity import Integrity
+from audio_enh.io.mp3 import CountedMp3, count_frames
 from audio_enh.io.samples import quantize, replace_nonfinite
 
 #: Sample formats that take floats; all others are given integers of this many bits (16 where not listed).
@@ -26,33 +32,95 @@ _BITS = {
     "ALAC_32": 32,
     "DWVW_24": 24,
 }
+#: What libsndfile says of a FLAC stream whose encoder wrote into a pipe.
+_UNKNOWN_FRAMES = 2**62
 
 
-def probe_soundfile(path: Path) -> AudioInfo:
+class _SequentialFile(soundfile.SoundFile):
+    """soundfile seeks after every read; in a FLAC stream of unknown length that fails at the end."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _open(path: Path, integrity: Integrity) -> tuple[_SequentialFile, int | None]:
+    """Open for reading; also the number of frames, None if only the end will tell."""
+    layout = integrity.mp3
+    if layout is None or layout.header_fits:
+        file = _SequentialFile(path)
+        return file, (file.frames if file.frames < _UNKNOWN_FRAMES else None)
+    mpeg_frames, samples = count_frames(path, layout)
+    if layout.layer != 3:  # layers I and II have no Xing header, and a constant bit rate
+        return _SequentialFile(path), samples
+    file = _SequentialFile(CountedMp3(path, layout, mpeg_frames))
+    return file, file.frames
+
+
+def probe_soundfile(path: Path, integrity: Integrity) -> AudioInfo:
     """Read the header.
 
     Raises:
         soundfile.LibsndfileError: libsndfile does not know what this is.
     """
-    with soundfile.SoundFile(path) as file:
+    file, frames = _open(path, integrity)
+    with file:
+        truncated = integrity.truncated
+        if truncated is None and file.format == "FLAC" and frames and not _flac_has_end(path, frames):
+            truncated = "it ends before the last of the samples its header promises"
         return AudioInfo(
             path=path,
             sample_rate=file.samplerate,
             channels=file.channels,
-            frames=file.frames,
+            frames=frames,
             format=file.format,
             subtype=file.subtype,
             endian=file.endian,
+            bit_rate=_bit_rate(path, file.subtype, frames, file.samplerate, integrity),
+            constant_bit_rate=integrity.mp3 is not None and integrity.mp3.constant_bit_rate,
             tags={key: value for key, value in file.copy_metadata().items() if value},
+            truncated=truncated,
+            warnings=integrity.warnings,
         )
+
+
+def _flac_has_end(path: Path, frames: int) -> bool:
+    try:
+        with soundfile.SoundFile(path) as file:
+            file.seek(frames - 1)
+            return len(file.read(1)) == 1
+    except soundfile.LibsndfileError:
+        return False
+
+
+def _bit_rate(
+    path: Path, subtype: str, frames: int | None, sample_rate: int, integrity: Integrity
+) -> int | None:
+    """Bits per second of lossy audio; for Vorbis the nominal rate, which its quality setting fixes."""
+    if subtype not in _FLOATS or subtype in ("FLOAT", "DOUBLE") or not frames:
+        return None
+    if subtype == "VORBIS":
+        with path.open("rb") as file:
+            nominal = _vorbis_nominal_rate(file.read(4096))
+        if nominal > 0:
+            return nominal
+    layout = integrity.mp3
+    size = path.stat().st_size if layout is None else layout.end - layout.start
+    return round(8 * size * sample_rate / frames)
+
+
+def _vorbis_nominal_rate(head: bytes) -> int:
+    """Nominal bit rate of a Vorbis identification header (Vorbis I, 4.2.2); 0 if it gives none."""
+    start = head.find(b"\x01vorbis")
+    return struct.unpack_from("<i", head, start + 20)[0] if 0 <= start <= len(head) - 24 else 0
 
 
 class SoundFileSource:
     """Samples of a file, in order."""
 
-    def __init__(self, info: AudioInfo) -> None:
+    def __init__(self, info: AudioInfo, integrity: Integrity) -> None:
+        assert info.path is not None
         self.info = info
-        self._file = soundfile.SoundFile(info.path)
+        self._file, _ = _open(info.path, integrity)
 
     def read(self, frames: int) -> NDArray[np.float32]:
         """Up to ``frames`` frames, ``(n, channels)``; 0 frames at the end."""
@@ -104,29 +172,81 @@ class _GuardedFile:
             self.error = self.error or error
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How to write a file with libsndfile, in its terms.
+
+    Attributes:
+        bit_rate: for lossy formats, in bits per second; the encoder's default if None.
+        constant_bit_rate: MP3 only.
+    """
+
+    sample_rate: int
+    channels: int
+    format: str
+    subtype: str
+    endian: str = "FILE"
+    bit_rate: int | None = None
+    constant_bit_rate: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def compression_level(self) -> float | None:
+        """libsndfile's knob from 0 (best) to 1 that gives ``bit_rate``; None for the default."""
+        if self.bit_rate is None:
+            return None
+        if self.subtype == "OPUS":  # linear from 256 to 6 kbit/s per channel
+            level = (256_000 - self.bit_rate / self.channels) / 250_000
+        elif self.subtype == "MPEG_LAYER_III":  # linear over the bit rates of MPEG-1, 2 and 2.5
+            low, high = {True: (32, 320), False: (8, 160)}[self.sample_rate >= 32000]
+            if self.sample_rate < 16000:
+                high = 64
+            level = (high - self.bit_rate / 1000) / (high - low)
+        elif self.subtype == "VORBIS":
+            level = self._vorbis_level(self.bit_rate)
+        else:
+            return None
+        return min(max(level, 0.0), 0.99)  # LAME refuses 1
+
+    def _vorbis_level(self, bit_rate: int) -> float:
+        """Bisect: an empty stream's header already has the nominal bit rate of its quality."""
+        low, high = 0.0, 0.99
+        for _ in range(8):
+            level = (low + high) / 2
+            buffer = io.BytesIO()
+            soundfile.SoundFile(
+                buffer,
+                "w",
+                self.sample_rate,
+                self.channels,
+                format="OGG",
+                subtype="VORBIS",
+                compression_level=level,
+            ).close()
+            if _vorbis_nominal_rate(buffer.getvalue()) > bit_rate:
+                low = level
+            else:
+                high = level
+        return (low + high) / 2
+
+
 class SoundFileSink:
     """Encodes into ``path``; ``target`` is the name for messages.
 
     Attributes:
         clipped: samples beyond full scale so far, clipped (integer formats only).
+        lost_tags: tags that the container does not take.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        target: Path,
-        *,
-        sample_rate: int,
-        channels: int,
-        format: str,
-        subtype: str,
-        endian: str = "FILE",
-        tags: dict[str, str] | None = None,
-    ) -> None:
+    def __init__(self, path: Path, target: Path, encoding: Encoding) -> None:
         self.clipped = 0
+        self.lost_tags: list[str] = []
         self._target = target
+        subtype = encoding.subtype
         self._bits = None if subtype in _FLOATS else _BITS.get(subtype, 16)
         self._lossy = subtype in _FLOATS and subtype not in ("FLOAT", "DOUBLE")
+        bit_rate_mode = None
+        if subtype == "MPEG_LAYER_III" and encoding.bit_rate is not None:
+            bit_rate_mode = "CONSTANT" if encoding.constant_bit_rate else "AVERAGE"
         try:
             self._handle = _GuardedFile(path)
         except OSError as error:
@@ -135,21 +255,26 @@ class SoundFileSink:
             self._file = soundfile.SoundFile(
                 self._handle,
                 "w",
-                sample_rate,
-                channels,
+                encoding.sample_rate,
+                encoding.channels,
                 subtype=subtype,
-                endian=endian,
-                format=format,
+                endian=encoding.endian,
+                format=encoding.format,
+                compression_level=encoding.compression_level(),
+                bitrate_mode=bit_rate_mode,
             )
         except (soundfile.LibsndfileError, ValueError) as error:
             self._handle.close()
             self._raise_if_failed()
-            detail = getattr(error, "error_string", str(error))
+            what = f"{encoding.channels} channels at {encoding.sample_rate} Hz"
             raise AudioFileError(
-                f"{target}: {subtype} cannot hold {channels} channels at {sample_rate} Hz ({detail})"
+                f"{target}: {encoding.format} ({subtype}) cannot hold {what}: name an output such as .wav"
             ) from error
-        for key, value in (tags or {}).items():
-            setattr(self._file, key, value)
+        for key, value in encoding.tags.items():
+            try:
+                setattr(self._file, key, value)
+            except soundfile.LibsndfileError:
+                self.lost_tags.append(key)
 
     def _raise_if_failed(self) -> None:
         if self._handle.error is not None:
@@ -181,5 +306,6 @@ class SoundFileSink:
 
     def abort(self) -> None:
         """Close, whatever state things are in."""
-        self._file.close()
+        with contextlib.suppress(soundfile.LibsndfileError):
+            self._file.close()
         self._handle.close()

@@ -2,64 +2,214 @@
 
 from __future__ import annotations
 
+import stat
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audio_enh.errors import AudioFileError
-from audio_enh.io.info import AudioInfo
+from audio_enh.errors import AudioFileError, DependencyError
+from audio_enh.io.ffmpeg import FFmpegSource, find_program, probe_ffmpeg
+from audio_enh.io.info import FFMPEG_MUXERS, AudioInfo
+from audio_enh.io.integrity import Integrity, examine
 from audio_enh.io.libsndfile import SoundFileSource, probe_soundfile
 from audio_enh.io.samples import count_nonfinite
+from audio_enh.io.wavpipe import WavPipeSource
+
+#: Frames per read where the place of some damage is not known: so many at most are lost before it.
+_CAREFUL = 4096
+#: Samples by which an MP3 decoder and a count of its frames may differ (two frames).
+_MP3_TOLERANCE = 2304
+
+
+class Source(Protocol):
+    """Where samples come from."""
+
+    info: AudioInfo
+
+    def read(self, frames: int) -> NDArray[np.float32]:
+        """Up to ``frames`` frames, ``(n, channels)``; fewer only at the end."""
+
+    def close(self) -> None: ...
 
 
 def probe(path: str | Path) -> AudioInfo:
-    """Say what ``path`` holds, without decoding it.
+    """Say what a file holds, without decoding it.
+
+    A file that is cut short is no error here: see ``AudioInfo.truncated``.
 
     Raises:
-        AudioFileError: the file is missing, a folder, empty, or not audio.
+        AudioFileError: the file is missing, a folder, empty, not a regular file, or not audio.
+        DependencyError: it takes ffmpeg to read it, and there is none.
     """
     path = Path(path)
-    if not path.exists():
-        raise AudioFileError(f"{path}: no such file")
-    if path.is_dir():
-        raise AudioFileError(f"{path} is a folder: name a file in it")
-    if path.stat().st_size == 0:
-        raise AudioFileError(f"{path} is empty (0 bytes)")
+    if not _is_regular(path):
+        raise AudioFileError(f"{path} is a stream: it can be read, but only once")
+    return _probe_file(path, _examine(path))
+
+
+def _is_regular(path: Path) -> bool:
+    """Check that there is something to read; False for pipes and devices."""
     try:
-        return probe_soundfile(path)
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AudioFileError(f"{path}: no such file") from error
+    except OSError as error:
+        raise AudioFileError(f"cannot read {path}: {error.strerror}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise AudioFileError(f"{path} is a folder: name a file in it")
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    if status.st_size == 0:
+        raise AudioFileError(f"{path} is empty (0 bytes)")
+    return True
+
+
+def _examine(path: Path) -> Integrity:
+    try:
+        return examine(path)
+    except OSError as error:
+        raise AudioFileError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _probe_file(path: Path, integrity: Integrity) -> AudioInfo:
+    if integrity.unfinished:
+        with _unfinished_wav(path) as source:
+            return source.info
+    if integrity.several_streams:
+        return probe_ffmpeg(path, integrity)
+    try:
+        return probe_soundfile(path, integrity)
     except soundfile.LibsndfileError as error:
-        raise AudioFileError(f"{path} is not an audio file: {error.error_string}") from error
+        if find_program("ffprobe") is not None:
+            return probe_ffmpeg(path, integrity)
+        if path.suffix.lower() in FFMPEG_MUXERS:
+            raise DependencyError(
+                f"{path} can only be read through ffmpeg, which is not installed: get it from your package "
+                "manager (apt, brew or winget install ffmpeg), or convert the file to WAV or FLAC first"
+            ) from error
+        raise AudioFileError(
+            f"{path} is not an audio file that libsndfile can read (ffmpeg, which knows more, is missing)"
+        ) from error
+
+
+def _unfinished_wav(path: Path) -> WavPipeSource:
+    """A WAV file whose sizes were never written: all that follows the header is audio."""
+    file = path.open("rb")
+    source = WavPipeSource(file, path, unfinished=True)
+    frames = (path.stat().st_size - file.tell()) // source.frame_bytes
+    warning = f"{path}: its recorder never finished the header; everything after it is taken as audio"
+    source.info = replace(source.info, frames=frames, warnings=(warning,))
+    return source
+
+
+def _open(path: str | Path) -> Source:
+    if str(path) == "-":
+        if sys.stdin.isatty():
+            raise AudioFileError("stdin is a terminal: pipe a WAV stream into it, or name a file")
+        return WavPipeSource(sys.stdin.buffer, None)
+    path = Path(path)
+    if not _is_regular(path):  # a named pipe, or <(command) in a shell
+        return WavPipeSource(path.open("rb"), path)
+    integrity = _examine(path)
+    if integrity.unfinished:
+        return _unfinished_wav(path)
+    info = _probe_file(path, integrity)
+    return FFmpegSource(info) if info.backend == "ffmpeg" else SoundFileSource(info, integrity)
 
 
 class AudioReader:
     """A file's samples in blocks; a context manager.
 
     Args:
-        path: file to read, ``-`` for WAV on stdin.
+        path: file to read, ``-`` for WAV on stdin; a named pipe is read as WAV too.
+        allow_truncated: read what is there of a file that is cut short or damaged, and warn, instead of
+            raising.
 
     Attributes:
         info: what the file holds.
         frames_read: samples per channel read so far.
         nonfinite: NaN and infinite samples seen so far; they are passed on as they are.
+
+    Raises:
+        AudioFileError: see ``probe``; or the file is cut short.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.info = probe(path)
-        self._source = SoundFileSource(self.info)
+    def __init__(self, path: str | Path, *, allow_truncated: bool = False) -> None:
+        self._source = _open(path)
+        self.info = self._source.info
         self.frames_read = 0
         self.nonfinite = 0
+        self._allow_truncated = allow_truncated
+        self._damage: list[str] = []
+        self._ended = False
+        if self.info.truncated is not None:
+            try:
+                self._report(f"{self.info.name} is cut short: {self.info.truncated}")
+            except AudioFileError:
+                self.close()
+                raise
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should be told, one line each; complete only at the end of the file."""
+        return (*self.info.warnings, *self._damage, *getattr(self._source, "warnings", ()))
+
+    def _report(self, damage: str) -> None:
+        if not self._allow_truncated:
+            raise AudioFileError(f"{damage}; get a whole copy, or allow truncated input to use what is there")
+        self._damage.append(damage)
 
     def blocks(self, block_seconds: float = 10.0) -> Iterator[NDArray[np.float32]]:
-        """Yield ``(channels, n)`` float32 blocks, full scale is 1; only the last one may be shorter."""
+        """Yield ``(channels, n)`` float32 blocks, full scale is 1; only the last one may be shorter.
+
+        Raises:
+            AudioFileError: the file is damaged, or ends before its header says.
+        """
         frames = max(1, round(block_seconds * self.info.sample_rate))
-        while len(block := self._source.read(frames)):
+        while len(block := self._read(frames)):
             self.frames_read += len(block)
             self.nonfinite += count_nonfinite(block)
             yield np.ascontiguousarray(block.T)
+        if not self._ended:
+            self._ended = True
+            self._check_length()
+
+    def _read(self, frames: int) -> NDArray[np.float32]:
+        if not self._allow_truncated:
+            return self._source.read(frames)
+        pieces: list[NDArray[np.float32]] = []
+        left = 0 if self._ended else frames
+        while left > 0:
+            try:
+                piece = self._source.read(min(left, _CAREFUL))
+            except AudioFileError as error:
+                self._damage.append(str(error))
+                self._ended = True
+                break
+            if not len(piece):
+                break
+            pieces.append(piece)
+            left -= len(piece)
+        return np.concatenate(pieces) if pieces else np.zeros((0, self.info.channels), np.float32)
+
+    def _check_length(self) -> None:
+        expected = self.info.frames
+        if (
+            expected is None or self.info.backend == "ffmpeg" or self._damage
+        ):  # ffmpeg's number is an estimate
+            return
+        tolerance = _MP3_TOLERANCE if self.info.format == "MP3" else 0
+        if self.frames_read < expected - tolerance:
+            rate = self.info.sample_rate
+            found = f"{self.frames_read / rate:.2f} of its {expected / rate:.2f} s could be decoded"
+            self._report(f"{self.info.name} is damaged or cut short: {found}")
 
     def close(self) -> None:
         self._source.close()
@@ -80,7 +230,7 @@ def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
         Samples ``(channels, n)``, float32, full scale is 1, and the sample rate in Hz.
 
     Raises:
-        AudioFileError: see ``probe``.
+        AudioFileError: see ``probe`` and ``AudioReader``.
     """
     with AudioReader(path) as reader:
         blocks = list(reader.blocks())

@@ -1,0 +1,402 @@
+"""Writing through the user's ffmpeg: new sound into a container, everything else in it copied.
+
+The sound is encoded on the way into a file of its own; at the end ffmpeg copies it together with the other
+streams of the input, packet by packet. (Encoding and copying in one go would let the picture race ahead of a
+slow model, and leave a file in which sound and picture lie far apart.)
+
+Every encoder delays its signal. Some containers say by how much, so that players drop those samples (MP4's
+edit list, WebM's CodecDelay); others do not, or not for every codec. What comes out is therefore measured,
+once for each combination: a second of noise goes through the same encoder and container and back. A delay
+left over is taken off the start of the signal, so that nothing moves; in those containers (AAC or MP3 in
+Matroska, MPEG-TS, AVI) the first 20 to 30 ms are then the encoder's warm-up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio_enh.errors import AudioFileError, DependencyError
+from audio_enh.io.atomic import AtomicTarget, write_error
+from audio_enh.io.chunks import mp4_boxes
+from audio_enh.io.codecs import Codec, choose_codec
+from audio_enh.io.ffmpeg import (
+    Container,
+    Stream,
+    encoders,
+    file_url,
+    first_time,
+    last_line,
+    probe_container,
+    require_program,
+    run_ffmpeg,
+)
+from audio_enh.io.info import FFMPEG_MUXERS, AudioInfo
+from audio_enh.io.samples import replace_nonfinite
+
+#: Container for the encoded sound on its way, by the muxer of the output: one that keeps what it needs.
+_MIDDLE = {"ipod": "mp4", "mp4": "mp4", "mov": "mov", "3gp": "mp4", "asf": "asf", "webm": "webm"}
+_MP4_FAMILY = {"ipod", "mp4", "mov", "3gp"}
+_TEXT_SUBTITLES = {"mov_text", "subrip", "ass", "ssa", "webvtt", "text"}
+_SUBTITLE_ENCODERS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
+_SOUND_ONLY = {"ipod", "adts", "ac3", "mp2", "tta", "wv"}
+_COVERS = {"ipod", "mp4", "mov", "matroska"}
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """How the sound is encoded: all that its delay depends on.
+
+    Attributes:
+        late: the sound begins after time 0 (ffmpeg's MP4 muxer then does not mark the encoder's delay).
+    """
+
+    muxer: str
+    codec: Codec
+    sample_rate: int
+    channels: int
+    layout: str
+    late: bool = False
+
+    def encoder_arguments(self, output: Path) -> list[str]:
+        """ffmpeg options from raw float32 on stdin to the file in between."""
+        arguments = ["-f", "f32le", "-ar", str(self.sample_rate), "-ac", str(self.channels)]
+        if self.layout:
+            arguments += ["-channel_layout", self.layout]
+        middle = _MIDDLE.get(self.muxer, "matroska")
+        scale = self.time_scale() if middle in ("mp4", "mov") else []
+        return [*arguments, "-i", "pipe:0", *self.codec.arguments(), *scale, "-f", middle, file_url(output)]
+
+    def time_scale(self) -> list[str]:
+        """MP4's edit list counts in this scale: at the sample rate it is exact to the sample."""
+        return ["-movie_timescale", str(self.sample_rate)] if self.muxer in _MP4_FAMILY else []
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    """What comes back from encoder and container: lag in samples at the input's rate, rate, channels."""
+
+    lag: int
+    sample_rate: int
+    channels: int
+
+
+@functools.lru_cache(maxsize=32)
+def _calibrate(sound: _Sound) -> _Calibration:
+    """Send a second of noise through and look where it comes out.
+
+    Raises:
+        AudioFileError: this encoder or container does not work as asked.
+    """
+    rate = sound.sample_rate
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(rate))
+    frequency = np.fft.rfftfreq(rate, 1 / rate)
+    spectrum[(frequency < 200) | (frequency > min(3000, 0.4 * rate))] = 0  # what every encoder keeps
+    noise = np.fft.irfft(spectrum, rate)
+    noise = (0.2 * noise / noise.std()).astype("<f4")
+    with tempfile.TemporaryDirectory() as folder:
+        middle, output = Path(folder, "middle"), Path(folder, "output")
+        run_ffmpeg(sound.encoder_arguments(middle), stdin=np.repeat(noise, sound.channels).tobytes())
+        late = ["-copyts", "-itsoffset", "0.5"] if sound.late else []
+        run_ffmpeg([*late, *_mux_arguments(sound, middle, output, None, (), {})])
+        found = probe_container(output)
+        decode = [
+            "-i",
+            file_url(output),
+            "-ar",
+            str(rate),
+            "-ac",
+            str(sound.channels),
+            "-f",
+            "f32le",
+            "pipe:1",
+        ]
+        decoded = np.frombuffer(run_ffmpeg(decode), "<f4").reshape(-1, sound.channels)[:, 0]
+    size = 2 * max(len(noise), len(decoded))
+    correlation = np.fft.irfft(np.fft.rfft(decoded, size) * np.fft.rfft(noise, size).conj(), size)
+    peak = int(np.argmax(correlation))
+    return _Calibration(peak if peak < size // 2 else peak - size, found.sample_rate, found.channels)
+
+
+def _mux_arguments(
+    sound: _Sound,
+    middle: Path,
+    output: Path,
+    source: Container | None,
+    streams: Sequence[Stream],
+    tags: dict[str, str],
+    shift: float = 0.0,
+) -> list[str]:
+    """ffmpeg options that put the encoded sound and the other ``streams`` of ``source`` together.
+
+    Times are kept as they are in both files (``-copyts``), the sound moved to where the input's began, and by
+    ``shift`` seconds.
+    """
+    muxer = sound.muxer
+    end = [*sound.time_scale(), "-f", muxer, file_url(output)]
+    if muxer == "mpegts":
+        end = ["-muxdelay", "0", "-muxpreload", "0", *end]  # they would move all times by 1.4 s
+    if muxer in ("matroska", "webm"):
+        end = ["-avoid_negative_ts", "disabled", *end]  # a codec delay would move the picture, too
+    if source is None:
+        texts = [item for key, value in tags.items() for item in ("-metadata", f"{key}={value}")]
+        return ["-i", file_url(middle), "-map", "0:a:0", "-c", "copy", "-map_metadata", "-1", *texts, *end]
+    offset = source.start - first_time(middle, 0) + shift
+    arguments = [
+        "-copyts",
+        "-itsoffset",
+        f"{offset:.6f}",
+        "-i",
+        file_url(middle),
+        "-i",
+        file_url(source.path),
+    ]
+    options = ["-c", "copy"]
+    sounds = 0
+    subtitles = 0
+    for stream in streams:
+        own = stream.index == source.audio.index
+        arguments += ["-map", "0:a:0" if own else f"1:{stream.index}"]
+        if own:
+            for key in ("language", "title", "handler_name"):
+                if key in stream.tags:
+                    options += [f"-metadata:s:a:{sounds}", f"{key}={stream.tags[key]}"]
+            options += [f"-disposition:a:{sounds}", "+".join(stream.dispositions) or "0"]
+        if stream.kind == "subtitle":
+            if not _same_family(muxer, source.format):
+                options += [f"-c:s:{subtitles}", _SUBTITLE_ENCODERS[muxer]]
+            subtitles += 1
+        sounds += stream.kind == "audio"
+    if muxer in _MP4_FAMILY and _starts_fast(source.path):
+        options += ["-movflags", "+faststart"]
+    return [*arguments, *options, "-map_metadata", "1", "-map_chapters", "1", *end]
+
+
+def _same_family(muxer: str, format: str) -> bool:
+    """Whether what is in a file of ``format`` (ffprobe's name) fits the muxer as it is."""
+    return muxer in format.split(",") or (muxer in _MP4_FAMILY and "mp4" in format.split(","))
+
+
+def _starts_fast(path: Path) -> bool:
+    """Whether an MP4 has its index in front, so that it plays while it loads."""
+    with path.open("rb") as file:
+        for box in mp4_boxes(file):
+            if box.name in (b"moov", b"mdat"):
+                return box.name == b"moov"
+    return False
+
+
+def _select_streams(source: Container, muxer: str) -> tuple[list[Stream], list[str]]:
+    """Streams of the input that go into the output, and warnings about those that cannot."""
+    same = _same_family(muxer, source.format)
+    kept: list[Stream] = []
+    lost: list[str] = []
+    for stream in source.streams:
+        if stream.index == source.audio.index:
+            keep = True
+        elif muxer in _SOUND_ONLY:
+            # From a film to a sound file nobody expects the picture; a cover goes where it has a place.
+            keep = stream.attached_picture and muxer in _COVERS
+            if not keep:
+                continue
+        elif stream.kind == "subtitle":
+            keep = same or (stream.codec in _TEXT_SUBTITLES and muxer in _SUBTITLE_ENCODERS)
+        elif stream.kind == "attachment":
+            keep = muxer == "matroska"
+        elif stream.kind == "data":
+            if stream.codec in (
+                "bin_data",
+                "unknown",
+            ):  # chapter titles and time code, which ffmpeg makes anew
+                continue
+            keep = False
+        else:
+            keep = stream.kind in ("video", "audio")
+        if keep:
+            kept.append(stream)
+        else:
+            lost.append(f"stream {stream.index} ({stream.kind}, {stream.codec}) does not fit and is left out")
+    return kept, lost
+
+
+class FFmpegSink:
+    """Encodes into ``path`` (the temporary file); ``target`` is the name for messages.
+
+    Attributes:
+        clipped: always 0; the encoder limits what its format cannot hold.
+        warnings: what the user should be told, one line each.
+
+    Raises:
+        DependencyError: no ffmpeg, or none with a fitting encoder.
+        AudioFileError: ffmpeg cannot write the streams of ``like`` into this container.
+    """
+
+    def __init__(
+        self, path: Path, target: Path, like: AudioInfo | None, *, sample_rate: int, channels: int
+    ) -> None:
+        self.clipped = 0
+        self.warnings: list[str] = []
+        self._path, self._target = path, target
+        program = require_program("ffmpeg", str(target))
+        muxer = FFMPEG_MUXERS[target.suffix.lower()]
+        self._source: Container | None = None
+        self._streams: list[Stream] = []
+        self._tags = dict(like.tags) if like is not None else {}
+        if like is not None and like.path is not None and like.backend == "ffmpeg":
+            self._source = probe_container(like.path)
+            self._streams, lost = _select_streams(self._source, muxer)
+            self.warnings += [f"{target}: {line}" for line in lost]
+        source = self._source
+        codec = choose_codec(
+            muxer,
+            None if source is None else source.audio.codec,
+            None if like is None else like.bit_rate,
+            channels=channels,
+            available=encoders(program),
+            high_efficiency=source is not None and source.high_efficiency,
+        )
+        if codec is None:
+            raise DependencyError(f"{target}: this ffmpeg has no audio encoder for {target.suffix} files")
+        layout = source.layout if source is not None and source.channels == channels else ""
+        late = source is not None and source.start > 0
+        self._sound = _Sound(muxer, codec, sample_rate, channels, layout, late)
+        self._shift = 0.0
+        lag = self._rehearse()
+        self._skip = max(lag, 0)
+        self._sent = 0
+        self._middle = AtomicTarget(path.with_name(f"{path.stem}.sound"))
+        # A file takes what ffmpeg says: a full pipe that nobody reads would stop it.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed in abort()
+        self._process: subprocess.Popen[bytes] | None = None
+        arguments = self._sound.encoder_arguments(self._middle.temporary)
+        try:
+            self._process = subprocess.Popen(
+                [program, "-hide_banner", "-v", "error", "-y", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )
+            # A decoder may drop samples that the encoder never put in front (WMA).
+            self._send(np.zeros((max(-lag, 0), channels), np.float32))
+        except BaseException:
+            self.abort()
+            raise
+
+    def _rehearse(self) -> int:
+        """Find out in a second, not after an hour, whether this container can be written; returns the lag."""
+        try:
+            found = _calibrate(self._sound)
+            if self._source is not None:
+                self._shift = self._measure_shift(self._source)
+        except AudioFileError as error:
+            raise AudioFileError(f"{self._target}: ffmpeg cannot write this container: {error}") from error
+        if found.channels != self._sound.channels:
+            raise AudioFileError(
+                f"{self._target}: {self._sound.codec.encoder} holds at most {found.channels} channels, "
+                f"not {self._sound.channels}: name an output such as .wav or .mkv"
+            )
+        if found.sample_rate != self._sound.sample_rate:
+            self.warnings.append(
+                f"{self._target}: {self._sound.codec.encoder} does not know {self._sound.sample_rate} Hz: "
+                f"written at {found.sample_rate} Hz"
+            )
+        return found.lag
+
+    def _measure_shift(self, source: Container) -> float:
+        """Put a second of silence together with the input's other streams, and see where it comes to lie.
+
+        ffmpeg and its muxers disagree on who accounts for the codec's delay (Opus in WebM: 6.5 ms).
+
+        Returns:
+            Seconds to add, so that sound and picture lie as in the input.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            middle, output = Path(folder, "middle"), Path(folder, "output")
+            silence = bytes(4 * self._sound.channels * self._sound.sample_rate)
+            run_ffmpeg(self._sound.encoder_arguments(middle), stdin=silence)
+            arguments = self._mux_arguments(middle, output)
+            at = arguments.index("-map")
+            run_ffmpeg([*arguments[:at], "-t", f"{max(source.start, 0) + 1:.3f}", *arguments[at:]])
+            written = probe_container(output)
+            pictures = [
+                next((s for s in file.streams if s.kind == "video" and not s.attached_picture), None)
+                for file in (source, written)
+            ]
+            before, after = pictures
+            if before is None or after is None:
+                return 0.0
+            moved = first_time(output, after.index) - first_time(source.path, before.index)
+            return source.start + moved - written.start
+
+    def _mux_arguments(self, middle: Path, output: Path) -> list[str]:
+        return _mux_arguments(
+            self._sound, middle, output, self._source, self._streams, self._tags, self._shift
+        )
+
+    def write(self, audio: NDArray[np.float32]) -> None:
+        """Append ``(n, channels)`` samples."""
+        dropped = min(self._skip, len(audio))
+        self._skip -= dropped
+        self._send(np.asarray(replace_nonfinite(audio[dropped:]), np.float32))
+
+    def _send(self, audio: NDArray[np.float32]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(audio.astype("<f4").tobytes())
+        except OSError as error:  # it has given up, and says why
+            self._process.wait()
+            raise self._failure() from error
+        self._sent += len(audio)
+
+    def _failure(self) -> AudioFileError:
+        self._stderr.seek(0)
+        return self._explain(self._stderr.read())
+
+    def _explain(self, stderr: bytes) -> AudioFileError:
+        if b"No space left on device" in stderr:
+            return write_error(OSError(errno.ENOSPC, "No space left on device"), self._target)
+        return AudioFileError(f"ffmpeg cannot write {self._target}: {last_line(stderr)}")
+
+    def close(self) -> None:
+        """Finish the sound and put it together with the rest.
+
+        Raises:
+            AudioFileError: the disk is full, or ffmpeg failed.
+        """
+        try:
+            if self._sent == 0:  # shorter than the encoder's delay
+                self._send(np.zeros((1, self._sound.channels), np.float32))
+            assert self._process is not None
+            assert self._process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            if self._process.wait() != 0:
+                raise self._failure()
+            try:
+                run_ffmpeg(self._mux_arguments(self._middle.temporary, self._path))
+            except AudioFileError as error:
+                raise self._explain(str(error).encode()) from error
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Stop ffmpeg and remove the file in between."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            if self._process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    self._process.stdin.close()
+        self._stderr.close()
+        self._middle.discard()

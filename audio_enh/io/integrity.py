@@ -1,0 +1,166 @@
+"""Is all of a file there? Decoders rarely say: libsndfile shortens a cut WAV without a word."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from audio_enh.io import chunks, mp3, ogg
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """What the container's own sizes say about a file.
+
+    Attributes:
+        truncated: what is missing, in words; None if nothing is, or the format cannot tell.
+        unfinished: a WAV file whose recorder never wrote the sizes; its audio runs to the end of the file.
+        several_streams: an Ogg file of several streams, side by side (video) or one after the other
+            (libsndfile reads the first only, and says nothing).
+        mp3: layout of an MPEG audio file.
+        warnings: one line each.
+    """
+
+    truncated: str | None = None
+    unfinished: bool = False
+    several_streams: bool = False
+    mp3: mp3.Mp3Layout | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def examine(path: Path) -> Integrity:
+    """Compare what a file's headers promise with what is there. Unknown formats pass."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] in (b"RIFF", b"RF64", b"BW64", b"FORM"):
+            return _examine_iff(file)
+        if head[:4] == b"OggS":
+            return _examine_ogg(file)
+        if head[4:8] == b"ftyp":
+            return _examine_mp4(file)
+        if head[:4] == b"\x1a\x45\xdf\xa3":
+            return _examine_matroska(file)
+        if head[:4] == b"riff":
+            return _examine_w64(file)
+        if head[:4] == b".snd":
+            return _examine_au(file)
+        if head[:4] == b"caff":
+            return _examine_caf(file)
+        flac = _is_flac(file, head)
+    if not flac and (head[:3] == b"ID3" or path.suffix.lower() in (".mp3", ".mp2", ".mpga")):
+        layout = mp3.scan(path)
+        if layout is not None:
+            missing = _share(1 - layout.missing) if layout.missing else None
+            return Integrity(truncated=missing, mp3=layout)
+    return Integrity()
+
+
+def _is_flac(file: BinaryIO, head: bytes) -> bool:
+    file.seek(mp3.id3v2_size(head[:10]))  # some taggers put ID3v2 before FLAC
+    return file.read(4) == b"fLaC"
+
+
+def _share(present: float) -> str:
+    return f"only {100 * present:.1f} % of what its header promises is there"
+
+
+def _compare(promised: int, present: int) -> str | None:
+    return _share(present / promised) if present < promised else None
+
+
+def _examine_iff(file: BinaryIO) -> Integrity:
+    end = chunks.file_size(file)
+    file.seek(4)
+    riff_size = struct.unpack("<I", file.read(4))[0]
+    for chunk in chunks.iff_chunks(file):
+        present = max(0, end - chunk.offset)
+        if chunk.name == b"data" and chunk.size == 0 and present and riff_size <= chunk.offset - 8:
+            # Neither size was ever filled in: the recorder crashed, or wrote into a pipe.
+            return Integrity(unfinished=True)
+        if chunk.name in (b"data", b"SSND"):
+            if chunks.is_unknown_size(chunk.size) and chunk.size > present:
+                return Integrity()
+            return Integrity(truncated=_compare(chunk.size, present))
+        if chunk.offset + chunk.size > end:
+            return Integrity(truncated="it ends before its audio begins")
+    return Integrity()
+
+
+def _examine_w64(file: BinaryIO) -> Integrity:
+    file.seek(16)
+    promised = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]  # the whole file, by the riff GUID's size
+    return Integrity(truncated=_compare(promised, chunks.file_size(file)))
+
+
+def _examine_au(file: BinaryIO) -> Integrity:
+    file.seek(4)
+    offset, size = struct.unpack(">II", file.read(8).ljust(8, b"\0"))
+    if chunks.is_unknown_size(size):
+        return Integrity()
+    return Integrity(truncated=_compare(size, max(0, chunks.file_size(file) - offset)))
+
+
+def _examine_caf(file: BinaryIO) -> Integrity:
+    end = chunks.file_size(file)
+    position = 8
+    while position + 12 <= end:
+        file.seek(position)
+        name, size = struct.unpack(">4sq", file.read(12))
+        position += 12
+        if name == b"data":  # -1: until the end of the file
+            return Integrity(truncated=_compare(size, end - position))
+        position += max(size, 0)
+    return Integrity()
+
+
+def _examine_ogg(file: BinaryIO) -> Integrity:
+    end = chunks.file_size(file)
+    last = ogg.last_page(file)
+    if last is None:
+        return Integrity(truncated="no whole page is left")
+    if last.end > end:
+        return Integrity(truncated="it ends in the middle of a page")
+    serials = set()
+    for page in ogg.pages(file):
+        if not page.flags & 2:  # all streams that run side by side begin first
+            break
+        serials.add(page.serial)
+    warnings = () if last.flags & 4 else ("it has no end-of-stream mark: its end may be missing",)
+    return Integrity(several_streams=serials != {last.serial}, warnings=warnings)
+
+
+def _examine_mp4(file: BinaryIO) -> Integrity:
+    end = chunks.file_size(file)
+    names = set()
+    for box in chunks.mp4_boxes(file):
+        names.add(box.name)
+        if box.offset + box.size > end:
+            return Integrity(truncated=_compare(box.offset + box.size, end))
+    if b"moov" not in names and b"moof" not in names:
+        return Integrity(truncated="its index (moov) is missing: the recording was not finished")
+    return Integrity()
+
+
+def _vint(file: BinaryIO, keep_marker: bool) -> tuple[int, bool]:
+    """An EBML variable-length integer, and whether it is the reserved "unknown" (all ones)."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return 0, True
+    length = 9 - first[0].bit_length()
+    value = int.from_bytes(first + file.read(length - 1), "big")
+    ones = (1 << 7 * length) - 1
+    return (value if keep_marker else value & ones), value & ones == ones
+
+
+def _examine_matroska(file: BinaryIO) -> Integrity:
+    end = chunks.file_size(file)
+    file.seek(4)
+    size, _ = _vint(file, keep_marker=False)
+    file.seek(size, 1)
+    name, _ = _vint(file, keep_marker=True)
+    size, unknown = _vint(file, keep_marker=False)
+    if name != 0x18538067 or unknown:  # Segment; live recordings leave its size unknown
+        return Integrity()
+    return Integrity(truncated=_compare(file.tell() + size, end))
