@@ -20,35 +20,63 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import audio_enh
+from audio_enh.cli import doctor, enhance, models, train
 from audio_enh.cli._errors import debugging, describe
-from audio_enh.cli.doctor import doctor
-from audio_enh.cli.enhance import enhance
-from audio_enh.cli.models import models
-from audio_enh.cli.train import mix, train
 from audio_enh.errors import UserError
 
 # Typer does not export the base of its usage errors, and where it lives changes with its version.
 UsageError = typer.BadParameter.__mro__[1]
 
+PROGRAM = "audio-enh"
+
+
+class Stopped(BaseException):
+    """The user or the system stopped a command; ``number`` is the signal's."""
+
+    def __init__(self, number: signal.Signals):
+        super().__init__(number)
+        self.number = number
+
+
+class ReaderGone(BaseException):
+    """Whoever read our stdout has enough."""
+
+
+class Commands(TyperGroup):
+    """Lets interruptions through: typer would turn them into bare exit codes, not the ones above."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            # terminate_as_interrupt gives the name of the signal; Ctrl-C comes without.
+            name = interrupt.args[0] if interrupt.args else "SIGINT"
+            raise Stopped(signal.Signals[name]) from interrupt
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+
+
 app = typer.Typer(
-    name="audio-enh",
+    name=PROGRAM,
+    cls=Commands,
     help="Speech enhancement: noisy recordings and live sound come out clean.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("enhance")(enhance)
-app.command("models")(models)
-app.command("doctor")(doctor)
-app.command("train")(train)
-app.command("mix")(mix)
+app.command("enhance")(enhance.enhance)
+app.command("models")(models.models)
+app.command("doctor")(doctor.doctor)
+app.command("train")(train.train)
+app.command("mix")(train.mix)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"audio-enh {audio_enh.__version__}")
+        typer.echo(f"{PROGRAM} {audio_enh.__version__}")
         raise typer.Exit
 
 
@@ -70,24 +98,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: what follows the program's name; ``sys.argv`` if None.
     """
-    sys.exit(run(arguments))
+    code = run(arguments)
+    if "torch" in sys.modules and "lightning" not in sys.modules:
+        # All is written and closed. The ordinary way out runs the destructors of torch's CUDA libraries and
+        # reads 130 MB of them into memory for it. Training takes it: its loggers and workers tidy up there.
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give the exit code."""
+    """Run the command line and give the exit code; what it printed is flushed."""
     try:
-        result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        code = _run(arguments)
         sys.stdout.flush()
-        # Outside of standalone mode typer gives the code of typer.Exit, else what the command returns.
-        return result if isinstance(result, int) else 0
-    except KeyboardInterrupt as interrupt:
-        # A terminating signal comes as KeyboardInterrupt(name); Ctrl-C has no argument.
-        number = signal.Signals[interrupt.args[0]] if interrupt.args else signal.SIGINT
-        return _fail(f"stopped by {'Ctrl-C' if number == signal.SIGINT else number.name}", 128 + number)
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderGone):
         # Nothing may try to flush stdout again when Python shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13
+        code = 128 + 13
+    sys.stderr.flush()
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        words = None if arguments is None else list(arguments)
+        result = app(args=words, prog_name=PROGRAM, standalone_mode=False)
+        # Outside of standalone mode typer gives the code of typer.Exit, else what the command returns.
+        return result if isinstance(result, int) else 0
+    except Stopped as stopped:
+        what = "Ctrl-C" if stopped.number == signal.SIGINT else stopped.number.name
+        return _fail(f"stopped by {what}", 128 + stopped.number)
     except Exception as error:
         if debugging():
             raise
@@ -95,7 +135,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return _fail(f"error: {describe(error)}", 2)
         if isinstance(error, UsageError):
             usage: Any = error
-            where = usage.ctx.command_path if usage.ctx else "audio-enh"
+            where = usage.ctx.command_path if usage.ctx else PROGRAM
             return _fail(f"error: {usage.format_message()} (see {where} --help)", 2)
         return _fail(f"error: {describe(error)}", 1)
 

@@ -54,7 +54,7 @@ class Batch:
 
     Args:
         jobs: what to do.
-        options: keyword arguments for :func:`enhance_file`: seed, strength, max_attenuation.
+        options: keyword arguments for :func:`enhance_file`: seed, strength, max_attenuation, allow_truncated.
         overwrite: replace outputs that are there, instead of skipping their inputs.
         console: where messages and progress go.
         quiet: say nothing but errors.
@@ -104,9 +104,9 @@ class Batch:
     def _one(self, job: Job, enhancer: Enhancer, on_block: Any) -> Outcome:
         try:
             stats = enhance_file(enhancer, job.source, job.target, on_block=on_block, **self.options)
-        except BrokenPipeError:
-            raise
         except Exception as error:
+            if isinstance(error.__cause__, BrokenPipeError):
+                raise error.__cause__ from None  # whoever read stdout has enough; that is no error
             if debugging():
                 traceback.print_exc()
             # Messages of the audio files' layer name the file themselves.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -44,9 +43,8 @@ def all_checks() -> Iterator[Finding]:
         check_torch,
         check_formats,
         check_ffmpeg,
-        check_live,
-        check_eval,
-        check_training,
+        check_devices,
+        check_packages,
         check_places,
         check_checkpoints,
     ]
@@ -142,9 +140,8 @@ def check_ffmpeg() -> Iterator[Finding]:
     yield Finding("ffmpeg", "ok", done.stdout.splitlines()[0].split(" Copyright")[0])
 
 
-def check_live() -> Iterator[Finding]:
-    """PortAudio with its devices, and the engine of live enhancement."""
-    yield _import("onnxruntime", "live", needed_for="live enhancement")
+def check_devices() -> Iterator[Finding]:
+    """PortAudio and its devices."""
     try:
         import sounddevice
 
@@ -165,34 +162,45 @@ def check_live() -> Iterator[Finding]:
         yield Finding("portaudio", "ok", detail)
     else:
         yield Finding(
-            "portaudio", "warn", detail, "connect a microphone and an output, or start a sound server"
+            "portaudio", "warn", detail, "connect a microphone and speakers, or start a sound server"
         )
 
 
-def check_eval() -> Iterator[Finding]:
-    """Packages of the metrics."""
-    for name in ("pesq", "pystoi", "speechmos"):
-        yield _import(name, "eval", needed_for="some metrics")
+# Module, its distribution, the extra that brings it, what needs it.
+PACKAGES = (
+    ("onnxruntime", "onnxruntime", "live", "live enhancement"),
+    ("pesq", "pesq", "eval", "the metric PESQ"),
+    ("pystoi", "pystoi", "eval", "the metric STOI"),
+    ("speechmos", "speechmos", "eval", "the metrics DNSMOS and PLCMOS"),
+    ("hydra", "hydra-core", "train", "training"),
+    ("lightning", "lightning", "train", "training"),
+    ("torchaudio", "torchaudio", "train", "training"),
+    ("tensorboard", "tensorboard", "train", "training"),
+    ("pyroomacoustics", "pyroomacoustics", "train", "training"),
+)
 
 
-def check_training() -> Iterator[Finding]:
-    """Packages of training."""
-    for name in ("hydra", "lightning", "torchaudio", "tensorboard", "pyroomacoustics"):
-        yield _import(name, "train", needed_for="training")
-
-
-def _import(name: str, extra: str, needed_for: str) -> Finding:
-    # Imported in a process of its own: what goes wrong there (a crash, a hang, noise) stays there.
-    code = f"import {name}"
-    try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    except subprocess.TimeoutExpired:
-        return Finding(name, "warn", "importing it takes more than two minutes", "reinstall it")
-    if done.returncode == 0:
-        distribution = {"hydra": "hydra-core"}.get(name, name)
-        return Finding(name, "ok", importlib.metadata.version(distribution))
-    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    return Finding(name, "warn", f"not usable ({needed_for}): {last}", f"pip install 'audio-enh[{extra}]'")
+def check_packages() -> Iterator[Finding]:
+    """Optional packages, by importing them: one built for another torch is installed, but of no use."""
+    # In processes of their own and side by side: what goes wrong there (a crash, noise) stays there.
+    imports = [
+        subprocess.Popen(
+            [sys.executable, "-c", f"import {module}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for module, *_ in PACKAGES
+    ]
+    for (module, distribution, extra, purpose), process in zip(PACKAGES, imports, strict=True):
+        _, noise = process.communicate()
+        if process.returncode == 0:
+            yield Finding(module, "ok", importlib.metadata.version(distribution))
+        else:
+            last = (noise.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+            remedy = f"pip install 'audio-enh[{extra}]'"
+            yield Finding(module, "warn", f"{purpose} cannot work: {last}", remedy)
 
 
 def check_places() -> Iterator[Finding]:

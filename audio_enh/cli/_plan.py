@@ -28,8 +28,8 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether the output is there; outputs appear whole or not at all."""
-        return not self.piped and self.target.exists()
+        """Whether the output is there; outputs appear whole or not at all. Devices and pipes never are."""
+        return not self.piped and self.target.is_file()
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def make_plan(inputs: Sequence[str], output: str | None) -> Plan:
 
 
 def _is_single(inputs: Sequence[str]) -> bool:
-    return len(inputs) == 1 and Path(inputs[0]).is_file()
+    return len(inputs) == 1 and Path(inputs[0]).exists() and not Path(inputs[0]).is_dir()
 
 
 def _piped(inputs: Sequence[str], output: str | None) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,13 +64,20 @@ def enhance(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that are there instead of skipping them.")
     ] = False,
+    allow_truncated: Annotated[
+        bool,
+        typer.Option("--allow-truncated", help="Use what is there of files that are cut short or damaged."),
+    ] = False,
     seed: Annotated[
         int | None, typer.Option("--seed", show_default=False, help="Of the noise of generative models.")
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads", min=1, show_default=False, help="Of the CPU; as many as torch likes by default."
+            "--threads",
+            min=1,
+            show_default=False,
+            help="Of the CPU; by default 1 for causal models, else all cores.",
         ),
     ] = None,
     report: Annotated[
@@ -106,7 +114,12 @@ def enhance(
             plan,
             model,
             device,
-            {"strength": strength, "max_attenuation": max_attenuation, "seed": seed},
+            {
+                "strength": strength,
+                "max_attenuation": max_attenuation,
+                "seed": seed,
+                "allow_truncated": allow_truncated,
+            },
             threads=threads,
             overwrite=overwrite,
             report=report,
@@ -136,15 +149,16 @@ def _enhance(
     name = DEFAULT_MODEL if model is None else model
     folder = find_checkpoint(name)  # a wrong name is told before torch takes its seconds to load
 
+    # Read by OpenMP when torch is loaded. Threads that wait by spinning take the cores away from each other
+    # on a busy machine: two threads beside a training took 97 s for a minute of audio, with this 3 s.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     from audio_enh.cli._batch import REPORT_NAME, Batch
     from audio_enh.inference.checkpoint import load_model
-    from audio_enh.inference.enhancer import Enhancer, wet_weight
+    from audio_enh.inference.enhancer import Enhancer
+    from audio_enh.models.base import CausalModel
 
-    wet_weight(options["strength"], options["max_attenuation"])  # refuses NaN, which passes typer's limits
-    if threads is not None:
-        torch.set_num_threads(threads)
     if report is None and plan.folder is not None:
         report = plan.folder / REPORT_NAME
     batch = Batch(plan.jobs, options, overwrite, Console(stderr=True), quiet)
@@ -153,6 +167,11 @@ def _enhance(
         settings: dict[str, Any] = {"model": name}
         if pending:
             loaded, config = load_model(folder, device)
+            # The steps of a causal model are too small to share among cores.
+            if threads is None and isinstance(loaded, CausalModel):
+                threads = 1
+            if threads is not None:
+                torch.set_num_threads(threads)
             enhancer = Enhancer(loaded, config)
             settings |= {"weights_sha256": config.get("sha256"), "device": str(enhancer.device)}
             settings |= {"threads": torch.get_num_threads(), "torch": torch.__version__}

@@ -42,6 +42,7 @@ def enhance_file(
     seed: int | None = None,
     strength: float = 1.0,
     max_attenuation: float | None = None,
+    allow_truncated: bool = False,
     on_block: Callable[[float], None] | None = None,
 ) -> FileStats:
     """Enhance ``source`` into ``target``: same rate, channels, length, sample format and tags.
@@ -53,6 +54,7 @@ def enhance_file(
         source: any audio file, ``-`` for WAV on stdin.
         target: file to write, its extension decides the container; ``-`` for WAV on stdout.
         seed, strength, max_attenuation: see :meth:`Enhancer.enhance`.
+        allow_truncated: use what is there of a source that is cut short or damaged, with a warning.
         on_block: told the seconds of audio read, after every block.
 
     Raises:
@@ -60,7 +62,7 @@ def enhance_file(
         UserError: the source holds NaN or infinite samples, or an option is out of range.
     """
     began = time.perf_counter()
-    with AudioReader(source) as reader:
+    with AudioReader(source, allow_truncated=allow_truncated) as reader:
         info = reader.info
         stream = enhancer.stream(
             info.sample_rate, info.channels, seed=seed, strength=strength, max_attenuation=max_attenuation
@@ -78,5 +80,5 @@ def enhance_file(
         seconds=writer.frames / info.sample_rate,
         elapsed=time.perf_counter() - began,
         clipped=writer.clipped,
-        warnings=(*info.warnings, *writer.warnings),
+        warnings=(*reader.warnings, *writer.warnings),
     )

@@ -1,0 +1,160 @@
+"""The installed program as users start it: pipes, signals, full disks, memory."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import audio_enh
+from tests.cli.conftest import SCRIPT, sound
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
+
+
+def wav(path: Path, seconds: float, rate: int = 16000) -> Path:
+    """A long file, written piece by piece."""
+    with soundfile.SoundFile(path, "w", rate, 1, "PCM_16") as file:
+        piece = sound(rate, 10.0)[0]
+        for start in range(0, round(seconds * rate), len(piece)):
+            file.write(piece[: round(seconds * rate) - start])
+    return path
+
+
+def test_starting_is_quick() -> None:
+    """Nothing heavy is imported for --help, and so it takes a fraction of a second."""
+    code = (
+        "import sys, audio_enh.cli; print([m for m in ('torch', 'numpy', 'rich.table') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        out = subprocess.check_output([SCRIPT, "--help"], text=True)
+        times.append(time.perf_counter() - began)
+    assert "enhance" in out
+    assert min(times) < 1.0  # 0.2 s on an idle machine
+
+
+def test_version() -> None:
+    assert subprocess.check_output([SCRIPT, "--version"], text=True) == f"audio-enh {audio_enh.__version__}\n"
+
+
+def test_importing_the_library_is_quick() -> None:
+    code = "import sys, audio_enh; audio_enh.load; print('torch' in sys.modules, audio_enh.Enhancer.__name__)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False Enhancer\n"
+
+
+def test_a_mistake_is_one_line_and_code_2(process, tmp_path: Path) -> None:
+    child = process("enhance", tmp_path / "nothing.wav")
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (2, b"")
+    assert err.decode() == f"error: {tmp_path}/nothing.wav: no such file or folder\n"
+
+
+def test_from_pipe_to_pipe(process, tmp_path: Path) -> None:
+    """A stream without a length, as ffmpeg writes it into a pipe, comes out as a WAV stream."""
+    audio = sound(22050, 1.5, 2)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio.T, 22050, "PCM_24", format="WAV")
+    data = bytearray(buffer.getvalue())
+    data[4:8] = b"\xff" * 4
+    at = data.index(b"data") + 4
+    data[at : at + 4] = b"\xff" * 4
+    child = process("enhance", "-", stdin=subprocess.PIPE)
+    out, err = child.communicate(bytes(data), timeout=60)
+    assert child.returncode == 0, err
+    (tmp_path / "out.wav").write_bytes(out)
+    from audio_enh.io import read_audio
+
+    enhanced, rate = read_audio(tmp_path / "out.wav")
+    assert (rate, enhanced.shape) == (22050, audio.shape)
+    assert np.corrcoef(enhanced[0], audio[0])[0, 1] > 0.97
+
+
+def test_a_reader_that_has_enough_is_no_error(process, tmp_path: Path) -> None:
+    source = wav(tmp_path / "in.wav", 120)
+    child = process("enhance", source, "-o", "-", "--quiet")
+    assert child.stdout.read(100)[:4] == b"RIFF"
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    assert child.wait(timeout=60) == 141
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [(signal.SIGINT, 130, "stopped by Ctrl-C\n"), (signal.SIGTERM, 143, "stopped by SIGTERM\n")],
+)
+def test_stopped_in_the_middle(process, tmp_path: Path, number: int, code: int, message: str) -> None:
+    """Nothing half-written, what was there still there, one line."""
+    source = wav(tmp_path / "in.wav", 600)
+    (tmp_path / "out").mkdir()
+    target = tmp_path / "out" / "in.wav"
+    target.write_text("precious")
+    child = process("enhance", source, "-o", target, "--overwrite")
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size > 100_000 for path in target.parent.glob(".*part*")):
+        assert child.poll() is None, child.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.send_signal(number)
+    _, err = child.communicate(timeout=60)
+    assert (child.returncode, err.decode()) == (code, message)
+    assert [path.name for path in target.parent.iterdir()] == ["in.wav"]
+    assert target.read_text() == "precious"
+
+
+def test_a_full_disk(process, tmp_path: Path) -> None:
+    """Simulated by a limit on the size of files, which fails in the same place."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    source = wav(tmp_path / "in.wav", 60)
+    child = process("enhance", source, "-o", tmp_path / "out.wav", preexec_fn=limit)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 2
+    assert len(err.splitlines()) == 1
+    assert b"out.wav" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+def peak_memory(process, source: Path, target: Path) -> float:
+    """Most resident memory of a run, in MB."""
+    child = process("enhance", source, "-o", target)
+    messages: list[bytes] = []
+    reader = threading.Thread(target=lambda: messages.append(child.stderr.read()))
+    reader.start()
+    _, status, usage = os.wait4(child.pid, 0)
+    reader.join()
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0, messages
+    # Kilobytes on Linux, bytes on macOS.
+    return usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def test_memory_does_not_grow_with_the_length(process, tmp_path: Path) -> None:
+    short, long = wav(tmp_path / "1.wav", 60), wav(tmp_path / "10.wav", 600)
+    first = peak_memory(process, short, tmp_path / "1-out.wav")
+    second = peak_memory(process, long, tmp_path / "10-out.wav")
+    assert soundfile.info(tmp_path / "10-out.wav").frames == 9_600_000
+    # The file's samples alone are 38 MB as float32.
+    assert second - first < 12
+
+
+@pytest.mark.slow
+def test_an_hour_fits_in_600_megabytes(process, tmp_path: Path) -> None:
+    """Of which torch itself takes 500 (a build with CUDA) or 250 (one without)."""
+    source = wav(tmp_path / "60.wav", 3600, rate=48000)
+    assert peak_memory(process, source, tmp_path / "out.wav") < 600
+    assert soundfile.info(tmp_path / "out.wav").frames == 3600 * 48000
