@@ -49,14 +49,17 @@ class AtomicTarget:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
-        if self.path.is_dir():
-            raise AudioFileError(f"{path} is a folder: name an output file")
+        self._made: list[Path] = []
+        try:
+            self.path = path.resolve()
+            if self.path.is_dir():
+                raise AudioFileError(f"{path} is a folder: name an output file")
+        except OSError as error:
+            raise write_error(error, path) from error
         # 255 bytes is the limit of a name on most file systems; a shortened stem leaves room for the rest.
         stem = self.path.stem.lstrip(".")[:32]
         name = f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.part{self.path.suffix}"
         self.temporary = self.path.with_name(name)
-        self._made: list[Path] = []
         try:
             self._make_folders()
             # O_EXCL with mode 0o666 gives the permissions the user's umask asks for, as mkstemp would not.

@@ -31,7 +31,17 @@ class Integrity:
 
 
 def examine(path: Path) -> Integrity:
-    """Compare what a file's headers promise with what is there. Unknown formats pass."""
+    """Compare what a file's headers promise with what is there.
+
+    Unknown formats pass, and headers that make no sense: the decoders will say what is wrong with them.
+    """
+    try:
+        return _examine(path)
+    except (struct.error, IndexError):
+        return Integrity()
+
+
+def _examine(path: Path) -> Integrity:
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] in (b"RIFF", b"RF64", b"BW64", b"FORM"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import struct
@@ -14,6 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from audio_enh.errors import AudioFileError
+from audio_enh.io import ogg
 from audio_enh.io.atomic import write_error
 from audio_enh.io.info import AudioInfo
 from audio_enh.io.integrity import Integrity
@@ -105,6 +107,9 @@ def _bit_rate(
             return nominal
     layout = integrity.mp3
     size = path.stat().st_size if layout is None else layout.end - layout.start
+    if subtype == "OPUS":
+        with path.open("rb") as file, contextlib.suppress(ValueError):
+            size -= ogg.header_packets(file, 2)[1][-1].end  # pictures are in there
     return round(8 * size * sample_rate / frames)
 
 
@@ -229,6 +234,13 @@ class Encoding:
         return (low + high) / 2
 
 
+def _empty_flac(encoding: Encoding, bits: int) -> bytes:
+    """A FLAC stream without frames: the STREAMINFO block (RFC 9639, 8.2) with the MD5 of nothing."""
+    fields = encoding.sample_rate << 44 | (encoding.channels - 1) << 41 | (bits - 1) << 36
+    block = struct.pack(">HH6xQ", 4096, 4096, fields) + hashlib.md5(b"").digest()
+    return b"fLaC\x80" + len(block).to_bytes(3, "big") + block
+
+
 class SoundFileSink:
     """Encodes into ``path``; ``target`` is the name for messages.
 
@@ -241,6 +253,7 @@ class SoundFileSink:
         self.clipped = 0
         self.lost_tags: list[str] = []
         self._target = target
+        self._encoding = encoding
         subtype = encoding.subtype
         self._bits = None if subtype in _FLOATS else _BITS.get(subtype, 16)
         self._lossy = subtype in _FLOATS and subtype not in ("FLOAT", "DOUBLE")
@@ -301,6 +314,9 @@ class SoundFileSink:
             AudioFileError: not all of it could be written.
         """
         self._file.close()
+        if self._encoding.format == "FLAC" and self._handle.tell() == 0:
+            # libFLAC writes its header with the first sample, and leaves an empty file without one.
+            self._handle.write(_empty_flac(self._encoding, self._bits or 16))
         self._handle.close()
         self._raise_if_failed()
 

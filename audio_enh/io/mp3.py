@@ -29,6 +29,8 @@ _BIT_RATES: dict[tuple[bool, int], tuple[int, ...]] = {
 }
 _SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
+#: Samples by which a layer III decoder lags (polyphase filter bank and MDCT), as LAME counts them.
+_DECODER_DELAY = 529
 #: Bytes of the longest frame (layer II at 384 kbit/s and 32 kHz, padded).
 _LONGEST_FRAME = 1729
 
@@ -192,24 +194,11 @@ def count_frames(path: Path, layout: Mp3Layout) -> tuple[int, int]:
     return frames, samples
 
 
-def _xing_frame(layout: Mp3Layout, frames: int) -> bytes:
-    """A Xing frame that tells the true number of frames.
-
-    The file's own is corrected if it has one, which keeps the encoder delay in its LAME tag. Otherwise it is
-    a frame like the file's first, and nothing will be trimmed.
-    """
-    head = bytearray(layout.header[:4])
-    header = parse_header(bytes(head))
-    assert header is not None  # it came out of a scan
+def _corrected_header(layout: Mp3Layout, frames: int) -> bytes:
+    """The file's own Xing frame with the true numbers; the encoder delay in its LAME tag stays."""
     body = bytearray(layout.header)
-    if layout.declared_frames is None:
-        head[1] |= 1  # no checksum
-        while header.length < header.xing_offset + 16:  # too small to hold it: the next bit rate
-            head[2] += 0x10
-            header = parse_header(bytes(head))
-            assert header is not None
-        body = head + bytes(header.length - 4)
-        body[header.xing_offset : header.xing_offset + 8] = b"Xing" + struct.pack(">I", 3)
+    header = parse_header(layout.header)
+    assert header is not None  # it came out of a scan
     flags = struct.unpack_from(">I", body, header.xing_offset + 4)[0]
     struct.pack_into(">I", body, header.xing_offset + 8, frames)
     if flags & 2:
@@ -217,11 +206,37 @@ def _xing_frame(layout: Mp3Layout, frames: int) -> bytes:
     return bytes(body)
 
 
+def _made_up_header(layout: Mp3Layout, frames: int) -> bytes:
+    """A Xing frame like the file's first frame, and a silent frame after it.
+
+    libsndfile's decoder drops its own delay of 529 samples where there is a Xing header, and nothing where
+    there is none, as ffmpeg does. So that nothing is lost here, a silent frame goes in front, and a LAME tag
+    has all of it dropped and not a sample more.
+    """
+    head = bytearray(layout.header[:4])
+    head[1] |= 1  # no checksum
+    header = parse_header(bytes(head))
+    assert header is not None  # it came out of a scan
+    while header.length < header.xing_offset + 16 + 36:  # too small to hold it: the next bit rate
+        head[2] += 0x10
+        header = parse_header(bytes(head))
+        assert header is not None
+    silent = bytes(head) + bytes(header.length - 4)
+    xing = bytearray(silent)
+    size = layout.end - layout.start + 2 * header.length
+    delay, padding = header.samples - _DECODER_DELAY, _DECODER_DELAY
+    struct.pack_into(">4sIII", xing, header.xing_offset, b"Xing", 3, frames + 1, size)
+    lame = b"LAME3.100" + bytes(12) + (delay << 12 | padding).to_bytes(3, "big")
+    xing[header.xing_offset + 16 : header.xing_offset + 16 + len(lame)] = lame
+    return bytes(xing) + silent
+
+
 class CountedMp3(io.RawIOBase):
     """An MP3 file as libsndfile should see it: ID3v2, a true Xing frame, the audio, and nothing after it."""
 
     def __init__(self, path: Path, layout: Mp3Layout, frames: int) -> None:
-        self._prefix = layout.prefix + _xing_frame(layout, frames)
+        make = _made_up_header if layout.declared_frames is None else _corrected_header
+        self._prefix = layout.prefix + make(layout, frames)
         self._file = path.open("rb")
         self._start = layout.start
         self._size = len(self._prefix) + layout.end - layout.start

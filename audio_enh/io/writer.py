@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -241,7 +242,11 @@ class AudioWriter:
 
 def _is_stream(path: Path) -> bool:
     """A pipe or a device such as /dev/null: nothing to rename over."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # not there; or AtomicTarget will say what is wrong
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def write_audio(
