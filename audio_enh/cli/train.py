@@ -10,7 +10,9 @@ from audio_enh.errors import DependencyError
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Hydra overrides, e.g. trainer.max_steps=1000", metavar="[KEY=VALUE]...", show_default=False),
+    typer.Argument(
+        help="Hydra overrides, e.g. trainer.max_steps=1000", metavar="[KEY=VALUE]...", show_default=False
+    ),
 ]
 
 

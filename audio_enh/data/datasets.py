@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,21 +44,24 @@ class MixtureDataset(Dataset[Batch]):
         return Batch(torch.from_numpy(noisy), torch.from_numpy(clean), torch.tensor(snr))
 
 
-class EpochSampler(Sampler[int]):
-    """Indices ``epoch * size`` to ``(epoch + 1) * size``: each epoch is new, and the same after a resume.
+class ForwardSampler(Sampler[int]):
+    """Indices that go on from where training stands: each epoch is new, and the same again after a resume.
 
-    Lightning calls :meth:`set_epoch`.
+    Lightning's count of epochs is not used, since it differs between a run resumed at the end of an epoch and
+    an unbroken one.
+
+    Args:
+        size: of an epoch.
+        consumed: tells how many items have been trained on.
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, consumed: Callable[[], int]):
         self.size = size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.consumed = consumed
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.size, (self.epoch + 1) * self.size))
+        start = self.consumed()
+        return iter(range(start, start + self.size))
 
     def __len__(self) -> int:
         return self.size
@@ -129,7 +132,7 @@ class MixtureData(lightning.LightningDataModule):
         return DataLoader(
             self.train_set,
             batch_size=self.batch_size,
-            sampler=EpochSampler(self.batch_size * self.steps_per_epoch),
+            sampler=ForwardSampler(self.batch_size * self.steps_per_epoch, self._consumed),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             prefetch_factor=4 if self.workers else None,
@@ -139,6 +142,11 @@ class MixtureData(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         indices = range(self.valid_items)
         return DataLoader(self.valid_set, batch_size=min(8, self.valid_items), sampler=indices)
+
+    def _consumed(self) -> int:
+        if self.trainer is None:
+            return 0
+        return self.trainer.global_step * self.trainer.accumulate_grad_batches * self.batch_size
 
     def _mixer(self, folders: dict[str, AudioFolder | None], mix: MixConfig) -> Mixer:
         packed = {

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from typing import Any
 
 import hydra
 from hydra.errors import HydraException, InstantiationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from audio_enh.errors import UserError
 
 RECIPES = "pkg://audio_enh.recipes"
+
+# ${samples:clean} in a recipe is that folder of the bundled samples, wherever the package is installed.
+OmegaConf.register_new_resolver(
+    "samples", lambda name: str(files("audio_enh") / "samples" / name), replace=True
+)
 
 
 def run_recipe(name: str, function: Callable[[DictConfig], Any], overrides: Sequence[str]) -> None:
@@ -53,7 +59,7 @@ def _explained(error: Exception) -> Exception:
         return cause if isinstance(cause, UserError) else UserError(f"recipe: {' '.join(str(error).split())}")
     if isinstance(error, HydraException | OmegaConfBaseException):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return UserError(f"recipe: {' '.join(lines[:2])}")
+        return UserError(f"recipe: {' '.join(lines[:8])}")
     return error
 
 

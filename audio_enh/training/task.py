@@ -28,7 +28,8 @@ class EnhancementTask(lightning.LightningModule):
         model: the network.
         loss: takes estimate, clean and noisy.
         optimizer: makes an optimiser from parameters.
-        warmup_steps: of a linear rise of the learning rate, before the cosine to ``final_lr_scale``.
+        total_steps: at which the learning rate's cosine reaches ``final_lr_scale``.
+        warmup_steps: of a linear rise of the learning rate, before the cosine.
         final_lr_scale: learning rate at the end, as a part of the highest.
         audio_examples: validation items logged as audio and spectrogram.
     """
@@ -38,6 +39,7 @@ class EnhancementTask(lightning.LightningModule):
         model: EnhancementModel,
         loss: WeightedLoss,
         optimizer: partial[Optimizer],
+        total_steps: int,
         warmup_steps: int = 200,
         final_lr_scale: float = 0.02,
         audio_examples: int = 3,
@@ -46,6 +48,7 @@ class EnhancementTask(lightning.LightningModule):
         self.model = model
         self.loss = loss
         self.make_optimizer = optimizer
+        self.total_steps = total_steps
         self.warmup_steps = warmup_steps
         self.final_lr_scale = final_lr_scale
         self.audio_examples = audio_examples
@@ -90,14 +93,11 @@ class EnhancementTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.make_optimizer(self.model.parameters())
-        steps = self.trainer.estimated_stepping_batches
-        if not math.isfinite(steps):
-            raise ValueError("set trainer.max_steps or trainer.max_epochs: the learning rate falls towards it")
 
         def scale(step: int) -> float:
             if step < self.warmup_steps:
                 return (step + 1) / self.warmup_steps
-            progress = min(1.0, (step - self.warmup_steps) / max(1, steps - self.warmup_steps))
+            progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
             return self.final_lr_scale + (1 - self.final_lr_scale) * 0.5 * (1 + math.cos(math.pi * progress))
 
         schedule = {"scheduler": LambdaLR(optimizer, scale), "interval": "step"}

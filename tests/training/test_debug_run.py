@@ -1,0 +1,72 @@
+"""The debug recipe end to end: train, validate, log, export, resume, average."""
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import audio_enh
+from audio_enh.errors import UserError
+from audio_enh.training import recipes
+
+
+def last(run):
+    return torch.load(run / "weights" / "last.ckpt", weights_only=False)
+
+
+def test_run_exports_a_checkpoint_that_enhances(debug_run):
+    enhancer = audio_enh.load(debug_run / "model", device="cpu")
+    audio = np.random.default_rng(0).standard_normal(8000).astype(np.float32) * 0.1
+    assert enhancer.enhance(audio, 16000).shape == audio.shape
+
+
+def test_exported_weights_are_the_averaged_ones(debug_run):
+    enhancer = audio_enh.load(debug_run / "model", device="cpu")
+    best = torch.load(next(debug_run.glob("weights/best*.ckpt")), weights_only=False)
+    exported = enhancer.model.state_dict()
+    averaged = {k.removeprefix("model."): v for k, v in best["state_dict"].items() if k.startswith("model.")}
+    raw = {k.removeprefix("model."): v for k, v in best["current_model_state"].items() if k.startswith("model.")}
+    assert all(torch.equal(exported[k], averaged[k]) for k in exported)
+    assert any(not torch.equal(exported[k], raw[k]) for k in exported)
+
+
+def test_log_has_losses_metrics_audio_and_spectrograms(debug_run):
+    events = EventAccumulator(str(debug_run / "tensorboard"), size_guidance={"audio": 0, "images": 0})
+    events.Reload()
+    tags = events.Tags()
+    assert {"train/loss", "train/spectral", "valid/loss", "valid/pesq", "valid/stoi", "valid/si_sdr"} <= set(
+        tags["scalars"]
+    )
+    assert {"example_0/noisy", "example_0/enhanced", "example_0/clean"} <= set(tags["audio"])
+    assert "example_0/enhanced" in tags["images"]
+
+
+def test_resumed_run_goes_on_as_the_unbroken_one(debug_run, tmp_path):
+    """Six steps at once, and three steps, a stop, and three more: the same losses and weights."""
+    common = ["experiment=debug", f"data.cache={debug_run / 'cache'}", f"out={tmp_path}"]
+    # The whole run's schedule, stopped half way: as after a kill, only the last checkpoint is there.
+    recipes.train([*common, "+trainer.max_epochs=1"])
+    assert last(tmp_path)["global_step"] == 3
+    recipes.train(common)
+    resumed, unbroken = last(tmp_path), last(debug_run)
+    assert resumed["global_step"] == unbroken["global_step"] == 6
+    for key, value in unbroken["current_model_state"].items():
+        torch.testing.assert_close(resumed["current_model_state"][key], value, atol=1e-6, rtol=1e-5, msg=key)
+    for key, value in unbroken["state_dict"].items():
+        torch.testing.assert_close(resumed["state_dict"][key], value, atol=1e-6, rtol=1e-5, msg=key)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["experiment=nowhere"], "experiment/nowhere"),
+        (["experiment=debug", "data.sed=1"], "sed"),
+        (["experiment=causal_unet", "manifest=/nowhere.csv", "out={tmp}"], "no folder and no CSV manifest"),
+        (["experiment=debug", "model.window_length=100", "out={tmp}"], "window_length"),
+    ],
+)
+def test_mistake_in_the_recipe_is_one_line(overrides, said, tmp_path):
+    with pytest.raises(UserError) as raised:
+        recipes.train([text.format(tmp=tmp_path) for text in overrides])
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
