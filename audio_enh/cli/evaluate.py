@@ -1,0 +1,280 @@
+"""``audio-enh evaluate``: scores with intervals for folders of files, or for models."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audio_enh.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    from audio_enh.eval.evaluation import Evaluation
+
+
+def evaluate(
+    root: Annotated[
+        Path | None,
+        typer.Argument(metavar="[ROOT]", show_default=False, help="Folder of the set, with --protocol."),
+    ] = None,
+    clean: Annotated[
+        Path | None,
+        typer.Option("--clean", metavar="DIR", show_default=False, help="Clean references."),
+    ] = None,
+    noisy: Annotated[
+        Path | None,
+        typer.Option("--noisy", metavar="DIR", show_default=False, help="Unprocessed noisy files."),
+    ] = None,
+    enhanced: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--enhanced",
+            metavar="DIR",
+            show_default=False,
+            help="Enhanced files; repeat it for several systems.",
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            show_default=False,
+            help="Enhance --noisy with this checkpoint first; repeat it for several.",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            metavar="NAME",
+            show_default=False,
+            help="Standard test set in ROOT, checked first: vbdmd or dns2020.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Report, rows and enhanced files."),
+    ] = Path("evaluation"),
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="NAMES",
+            show_default=False,
+            help="Separated by commas, or all; the usual ones by default.",
+        ),
+    ] = None,
+    match: Annotated[
+        str,
+        typer.Option(
+            "--match",
+            metavar="RULE",
+            help="What pairs files: path (relative, without extension), stem, or a regular expression "
+            "whose groups are the name.",
+        ),
+    ] = "path",
+    align: Annotated[
+        float,
+        typer.Option(
+            "--align", min=0.0, max=1000.0, metavar="MS", help="Take out a lag of up to so many ms."
+        ),
+    ] = 0.0,
+    trim: Annotated[
+        float,
+        typer.Option(
+            "--trim", min=0.0, metavar="MS", help="Cut to the shorter when lengths differ by no more."
+        ),
+    ] = 0.0,
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            "--sample-rate",
+            min=8000,
+            metavar="HZ",
+            show_default=False,
+            help="Resample all to this rate first.",
+        ),
+    ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            "--metadata",
+            metavar="FILE.csv",
+            show_default=False,
+            help="Columns about the files, such as SNR or noise type.",
+        ),
+    ] = None,
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group-by",
+            metavar="COLUMN",
+            show_default=False,
+            help="A table by this column of the metadata; repeat it for several.",
+        ),
+    ] = None,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--seed",
+            show_default=False,
+            help="Of generative models; repeat it to see the spread over seeds.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="For models: auto, cpu, cuda, cuda:N or mps.")
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, show_default=False, help="CPU threads of a model."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            "-j",
+            min=1,
+            show_default=False,
+            help="Processes that measure; one per core by default.",
+        ),
+    ] = None,
+    clips: Annotated[
+        int, typer.Option("--clips", min=0, help="Worst files that the page shows with sound.")
+    ] = 10,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew instead of going on with an earlier run.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with code 1 when a file lacks a score.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+) -> None:
+    """Measure enhanced speech, with intervals, paired tests and a report.
+
+    Enhanced files against references: --clean DIR --enhanced DIR [--noisy DIR]. Models: --clean DIR
+    --noisy DIR --model NAME. Files without references: --enhanced DIR. A standard set: --protocol vbdmd ROOT
+    --model NAME.
+
+    Writes report.html, report.json, rows.csv and summary.md. A file without a score is listed with its reason
+    and counted; it is never part of a mean. An interrupted run goes on where it stopped.
+    """
+    from audio_enh.eval.evaluation import Request
+    from audio_enh.eval.evaluation import evaluate as run
+    from audio_enh.io import terminate_as_interrupt
+
+    request = Request(
+        output=output,
+        clean=clean,
+        noisy=noisy,
+        enhanced=tuple(enhanced or ()),
+        models=tuple(model or ()),
+        protocol=protocol,
+        root=root,
+        metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else (),
+        match=match,
+        align_ms=align,
+        trim_ms=trim,
+        sample_rate=sample_rate,
+        metadata=metadata,
+        group_by=tuple(group_by or ()),
+        seeds=tuple(seed or ()),
+        device=device,
+        threads=threads,
+        workers=workers or _cores(),
+        overwrite=overwrite,
+        clips=clips,
+        command=("audio-enh", *sys.argv[1:]),
+    )
+    if len(set(request.seeds)) != len(request.seeds):
+        raise UserError("a --seed is given twice")
+    from rich.console import Console
+
+    with terminate_as_interrupt(), _Bars(Console(stderr=True), quiet) as bars:
+        evaluation = run(request, bars)
+    if not quiet:
+        _print(evaluation, Console())
+    for warning in evaluation.manifest.warnings:
+        typer.echo(f"note: {warning}", err=True)
+    if strict and evaluation.failed:
+        raise typer.Exit(1)
+
+
+class _Bars:
+    """Progress bars on stderr; lines of text where it is not a terminal would only clutter a log."""
+
+    def __init__(self, console: Console, quiet: bool) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[file]}"),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def stage(self, title: str, total: int) -> None:
+        self._task = self._progress.add_task(title, total=total, file="")
+
+    def advance(self, text: str) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, advance=1, file=text[-40:])
+
+
+def _print(evaluation: Evaluation, console: Console) -> None:
+    from rich.table import Table
+
+    from audio_enh.eval.report.tables import BY_NAME, interval, label, number
+
+    summary = evaluation.summary
+    table = Table(title=f"{summary.files} files, mean and 95 % interval", title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for system in summary.systems:
+        table.add_column(system, justify="right", overflow="fold")
+    for name in summary.metrics:
+        cells = []
+        for system in summary.systems:
+            stat = summary.scores[system].get(name)
+            if stat is None:
+                cells.append(number(None, BY_NAME[name]))
+                continue
+            missing = f" (n={stat.count})" if stat.count != summary.files else ""
+            mean = number(stat.mean, BY_NAME[name])
+            cells.append(f"{mean} {interval(stat.low, stat.high, BY_NAME[name])}{missing}".strip())
+        table.add_row(label(BY_NAME[name]), *cells)
+    console.print(table, markup=False)
+    for system, speed in summary.speed.items():
+        console.print(
+            f"{system}: real-time factor {speed.real_time_factor:.3f} on {speed.device},"
+            f" peak memory {speed.peak_memory_mb:.0f} MB",
+            markup=False,
+            highlight=False,
+        )
+    for system, reasons in summary.failures.items():
+        if reasons:
+            told = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+            console.print(f"{system}: without a score: {told}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {evaluation.paths.html}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _cores() -> int:
+    """Cores this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

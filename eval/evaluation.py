@@ -1,0 +1,309 @@
+"""An evaluation from folders to report; what ``audio-enh evaluate`` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from typing import Protocol as Interface
+
+from audio_enh.errors import UserError
+
+from .arrays import select_metrics
+from .enhancing import Enhanced, ModelRun, enhance_set, plan_model
+from .evaluator import evaluate_tasks, make_tasks
+from .manifest import Manifest, make_manifest
+from .metadata import Metadata, groupable, read_metadata
+from .metrics import METRICS
+from .pairing import Group, match_rule, pair_folders
+from .protocols import Protocol, check_baseline, load_protocol, pair_set
+from .report import ReportPaths, write_report
+from .rows import NOISY, Row, Settings, Task
+from .summary import EvaluationSummary, summarise_rows
+
+JOURNAL = "rows.jsonl"
+# What papers print; the others are asked for by name, or with ``all``.
+STANDARD_METRICS = (
+    *("pesq_wb", "stoi", "estoi", "si_sdr", "seg_snr", "csig", "cbak", "covl"),
+    *("dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak", "dnsmos_p808"),
+)
+_RESERVED = ("clean", NOISY)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate.
+
+    Attributes:
+        output: folder of the report, the rows and the enhanced files.
+        clean, noisy: folders.
+        enhanced: folders, one per system.
+        models: checkpoints that enhance ``noisy`` first.
+        protocol, root: a standard set instead of ``clean`` and ``noisy``.
+        metrics: names, ``("all",)`` or empty for the standard ones.
+        match: see ``match_rule``.
+        settings: of the measuring, but for the metrics.
+        metadata: CSV file.
+        group_by: columns of it; empty: those that make sense.
+        seeds: of generative models; each one is a pass over the set.
+        device, threads: for the models.
+        workers: processes that measure.
+        overwrite: do not go on with an earlier run.
+        clips: how many files the page shows with sound.
+        command: as typed, for the manifest.
+    """
+
+    output: Path
+    clean: Path | None = None
+    noisy: Path | None = None
+    enhanced: tuple[Path, ...] = ()
+    models: tuple[str, ...] = ()
+    protocol: str | None = None
+    root: Path | None = None
+    metrics: tuple[str, ...] = ()
+    match: str = "path"
+    align_ms: float = 0.0
+    trim_ms: float = 0.0
+    sample_rate: int | None = None
+    metadata: Path | None = None
+    group_by: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    device: str = "auto"
+    threads: int | None = None
+    workers: int = 1
+    overwrite: bool = False
+    clips: int = 10
+    command: tuple[str, ...] = ()
+
+
+@dataclass
+class Evaluation:
+    """What came out."""
+
+    manifest: Manifest
+    summary: EvaluationSummary
+    rows: list[Row]
+    paths: ReportPaths
+    metadata: Metadata = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """Rows that lack a score."""
+        return sum(bool(row.failures) for row in self.rows)
+
+
+class Progress(Interface):
+    """Who wants to be told how far it is."""
+
+    def stage(self, title: str, total: int) -> None: ...
+
+    def advance(self, text: str) -> None: ...
+
+
+class Silent:
+    """Tells nobody."""
+
+    def stage(self, title: str, total: int) -> None:
+        pass
+
+    def advance(self, text: str) -> None:
+        pass
+
+
+def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
+    """Pair, enhance, measure, summarise, and write the report.
+
+    Raises:
+        UserError: whatever is wrong with the request as a whole. What is wrong with a single file is in its
+            row.
+    """
+    started = perf_counter()
+    tell = progress or Silent()
+    _check(request)
+    protocol = None if request.protocol is None else load_protocol(request.protocol)
+    folders, groups = _pair(request, protocol)
+    systems = [role for role in folders if role not in _RESERVED]
+    settings = _settings(request, protocol, groups)
+    metadata = _metadata(request, protocol, groups)
+    group_by = _columns(request, metadata)
+    runs = [
+        plan_model(model, request.output / "enhanced", request.device, request.seeds, request.threads)
+        for model in request.models
+    ]
+    _refuse_equal_names([*systems, *(run.system for run in runs)])
+    request.output.mkdir(parents=True, exist_ok=True)
+
+    # The unprocessed input first: on a standard set it tells whether the rest is worth measuring.
+    tasks = make_tasks(groups, systems)
+    ready = [task for task in tasks if task.system == NOISY] if protocol is not None else []
+    checked = None
+    overwrite = request.overwrite
+    if protocol is not None:
+        rows = _measure(ready, settings, request, tell, overwrite, "noisy input")
+        overwrite = False
+        means = check_baseline(protocol, summarise_rows(rows).scores[NOISY])
+        checked = {
+            "name": protocol.name,
+            "pairs": len(groups),
+            "noisy_baseline": {name: round(mean, 4) for name, mean in means.items()},
+        }
+    enhanced: dict[str, list[Enhanced]] = {}
+    for run in runs:
+        more, enhanced[run.system] = _enhance(run, groups, request, tell)
+        tasks += more
+    rows = _measure(tasks, settings, request, tell, overwrite, "files")
+
+    summary = summarise_rows(rows, metadata, group_by, enhanced)
+    manifest = make_manifest(
+        rows,
+        settings,
+        command=request.command,
+        folders=folders,
+        match=protocol.match if protocol is not None else request.match,
+        workers=request.workers,
+        seconds=perf_counter() - started,
+        models=runs,
+        protocol=checked,
+        metadata=request.metadata,
+    )
+    tell.stage("report", 1)
+    paths = write_report(request.output, manifest, summary, rows, metadata, request.clips)
+    tell.advance("")
+    return Evaluation(manifest, summary, rows, paths, metadata)
+
+
+def default_metrics(has_reference: bool, sample_rate: int) -> tuple[str, ...]:
+    """The standard metrics that exist for these files.
+
+    Args:
+        has_reference: there is clean speech to compare with.
+        sample_rate: of the files, in Hz.
+    """
+    names = STANDARD_METRICS if sample_rate >= 16000 else ("pesq_nb", *STANDARD_METRICS)
+    return tuple(
+        metric.name
+        for metric in METRICS
+        if metric.name in names
+        and (has_reference or metric.needs == "estimate")
+        and (not metric.sample_rates or min(metric.sample_rates) <= sample_rate)
+    )
+
+
+def _check(request: Request) -> None:
+    if request.protocol is not None:
+        if request.root is None:
+            raise UserError(f"--protocol {request.protocol} needs the folder of the set: give it at the end")
+        if request.clean is not None or request.noisy is not None:
+            raise UserError("--protocol knows its clean and noisy folder: leave --clean and --noisy out")
+    elif request.root is not None:
+        raise UserError(f"what is {request.root} for? A folder without an option goes with --protocol")
+    elif not request.enhanced and not request.models:
+        raise UserError("nothing to evaluate: give --enhanced DIR, or --noisy DIR and --model NAME")
+    if request.models and request.noisy is None and request.protocol is None:
+        raise UserError("--model needs something to enhance: give --noisy DIR")
+
+
+def _pair(request: Request, protocol: Protocol | None) -> tuple[dict[str, Path], list[Group]]:
+    named = {_system_name(folder, request.enhanced): folder for folder in request.enhanced}
+    if protocol is not None:
+        assert request.root is not None
+        return pair_set(protocol, request.root, named)
+    given = {"clean": request.clean, NOISY: request.noisy}
+    folders = {role: folder for role, folder in given.items() if folder is not None} | named
+    return folders, pair_folders(folders, match_rule(request.match))
+
+
+def _system_name(folder: Path, folders: Sequence[Path]) -> str:
+    """The folder's name, with its parent's where that tells nothing."""
+    name = folder.resolve().name
+    same = sum(other.resolve().name == name for other in folders) > 1
+    return f"{folder.resolve().parent.name}-{name}" if same or name in _RESERVED else name
+
+
+def _refuse_equal_names(systems: Sequence[str]) -> None:
+    for system in systems:
+        if system in _RESERVED or systems.count(system) > 1:
+            raise UserError(f"two systems would be called {system!r}: rename a folder")
+
+
+def _settings(request: Request, protocol: Protocol | None, groups: Sequence[Group]) -> Settings:
+    rate = protocol.sample_rate if protocol is not None else request.sample_rate
+    has_reference = "clean" in groups[0].paths
+    has_noisy = NOISY in groups[0].paths
+    if request.metrics == ("all",):
+        needs = {"estimate", *(["reference"] if has_reference else [])}
+        needs |= {"noisy"} if has_reference and has_noisy else set()
+        names = tuple(metric.name for metric in METRICS if metric.needs in needs)
+    else:
+        names = request.metrics or default_metrics(has_reference, rate or _first_rate(groups[0]))
+    if not names:
+        raise UserError("no metric exists for these files: without --clean the rate must be 16 kHz at least")
+    baseline = tuple(protocol.baseline) if protocol is not None else ()
+    chosen = select_metrics((*names, *baseline))
+    for metric in chosen:
+        if metric.needs != "estimate" and not has_reference:
+            raise UserError(f"{metric.name} needs a reference: give --clean DIR")
+        if metric.needs == "noisy" and not has_noisy:
+            raise UserError(f"{metric.name} needs the mixture: give --noisy DIR")
+    return Settings(tuple(metric.name for metric in chosen), request.align_ms, request.trim_ms, rate)
+
+
+def _first_rate(group: Group) -> int:
+    """Rate of a file of the set; that of a readable one, as unreadable ones are told later."""
+    from audio_enh.errors import AudioFileError
+    from audio_enh.io import probe
+
+    for path in group.paths.values():
+        try:
+            return probe(path).sample_rate
+        except AudioFileError:
+            continue
+    return 16000
+
+
+def _metadata(request: Request, protocol: Protocol | None, groups: Sequence[Group]) -> Metadata:
+    known: dict[str, dict[str, Any]] = {group.key: {} for group in groups}
+    if protocol is not None:
+        assert request.root is not None
+        for key, values in protocol.describe(request.root, groups).items():
+            known[key] |= values
+    if request.metadata is not None:
+        for key, values in read_metadata(request.metadata, list(known)).items():
+            known[key] |= values
+    return known
+
+
+def _columns(request: Request, metadata: Metadata) -> list[str]:
+    if not request.group_by:
+        return groupable(metadata)
+    columns = {column for values in metadata.values() for column in values}
+    for column in request.group_by:
+        if column not in columns:
+            known = ", ".join(sorted(columns)) or "none: give --metadata FILE.csv"
+            raise UserError(f"--group-by {column}: no such column; known are {known}")
+    return list(request.group_by)
+
+
+def _enhance(
+    run: ModelRun, groups: Sequence[Group], request: Request, tell: Progress
+) -> tuple[list[Task], list[Enhanced]]:
+    tell.stage(f"enhancing with {run.system}", len(groups) * len(run.seeds))
+    return enhance_set(
+        run, groups, overwrite=request.overwrite, on_file=lambda enhanced: tell.advance(enhanced.file)
+    )
+
+
+def _measure(
+    tasks: Sequence[Task], settings: Settings, request: Request, tell: Progress, overwrite: bool, what: str
+) -> list[Row]:
+    tell.stage(f"measuring {what}", len(tasks))
+    return evaluate_tasks(
+        tasks,
+        settings,
+        request.output / JOURNAL,
+        workers=request.workers,
+        overwrite=overwrite,
+        on_row=lambda row: tell.advance(row.file),
+    )
