@@ -37,6 +37,7 @@ from audio_enh.io.ffmpeg import (
     first_time,
     last_line,
     probe_container,
+    probe_sound,
     require_program,
     run_ffmpeg,
 )
@@ -44,7 +45,16 @@ from audio_enh.io.info import FFMPEG_MUXERS, AudioInfo
 from audio_enh.io.samples import replace_nonfinite
 
 #: Container for the encoded sound on its way, by the muxer of the output: one that keeps what it needs.
-_MIDDLE = {"ipod": "mp4", "mp4": "mp4", "mov": "mov", "3gp": "mp4", "asf": "asf", "webm": "webm"}
+_MIDDLE = {
+    "ipod": "mp4",
+    "mp4": "mp4",
+    "mov": "mov",
+    "3gp": "mp4",
+    "asf": "asf",
+    "webm": "webm",
+    "wv": "wv",
+    "tta": "tta",
+}
 _MP4_FAMILY = {"ipod", "mp4", "mov", "3gp"}
 _TEXT_SUBTITLES = {"mov_text", "subrip", "ass", "ssa", "webvtt", "text"}
 _SUBTITLE_ENCODERS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
@@ -83,11 +93,20 @@ class _Sound:
 
 @dataclass(frozen=True)
 class _Calibration:
-    """What comes back from encoder and container: lag in samples at the input's rate, rate, channels."""
+    """What comes back from encoder and container.
+
+    Attributes:
+        lag: in samples at the input's rate.
+        sample_rate, channels: those of the encoded sound.
+        start: time of the first sample in the file in between, in seconds.
+        middle: that file: a second of sound for a rehearsal.
+    """
 
     lag: int
     sample_rate: int
     channels: int
+    start: float
+    middle: bytes
 
 
 @functools.lru_cache(maxsize=32)
@@ -107,8 +126,9 @@ def _calibrate(sound: _Sound) -> _Calibration:
         middle, output = Path(folder, "middle"), Path(folder, "output")
         run_ffmpeg(sound.encoder_arguments(middle), stdin=np.repeat(noise, sound.channels).tobytes())
         late = ["-copyts", "-itsoffset", "0.5"] if sound.late else []
-        run_ffmpeg([*late, *_mux_arguments(sound, middle, output, None, (), {})])
-        found = probe_container(output)
+        run_ffmpeg([*late, *_mux_arguments(sound, middle, output, None, (), {}, 0.0)])
+        sample_rate, channels = probe_sound(output)
+        start, content = first_time(middle, 0), middle.read_bytes()
         decode = [
             "-i",
             file_url(output),
@@ -124,7 +144,8 @@ def _calibrate(sound: _Sound) -> _Calibration:
     size = 2 * max(len(noise), len(decoded))
     correlation = np.fft.irfft(np.fft.rfft(decoded, size) * np.fft.rfft(noise, size).conj(), size)
     peak = int(np.argmax(correlation))
-    return _Calibration(peak if peak < size // 2 else peak - size, found.sample_rate, found.channels)
+    lag = peak if peak < size // 2 else peak - size
+    return _Calibration(lag, sample_rate, channels, start, content)
 
 
 def _mux_arguments(
@@ -134,12 +155,11 @@ def _mux_arguments(
     source: Container | None,
     streams: Sequence[Stream],
     tags: dict[str, str],
-    shift: float = 0.0,
+    offset: float,
 ) -> list[str]:
     """ffmpeg options that put the encoded sound and the other ``streams`` of ``source`` together.
 
-    Times are kept as they are in both files (``-copyts``), the sound moved to where the input's began, and by
-    ``shift`` seconds.
+    Times are kept as they are in both files (``-copyts``), the sound moved by ``offset`` seconds.
     """
     muxer = sound.muxer
     end = [*sound.time_scale(), "-f", muxer, file_url(output)]
@@ -150,7 +170,6 @@ def _mux_arguments(
     if source is None:
         texts = [item for key, value in tags.items() for item in ("-metadata", f"{key}={value}")]
         return ["-i", file_url(middle), "-map", "0:a:0", "-c", "copy", "-map_metadata", "-1", *texts, *end]
-    offset = source.start - first_time(middle, 0) + shift
     arguments = [
         "-copyts",
         "-itsoffset",
@@ -269,7 +288,7 @@ class FFmpegSink:
         layout = source.layout if source is not None and source.channels == channels else ""
         late = source is not None and source.start > 0
         self._sound = _Sound(muxer, codec, sample_rate, channels, layout, late)
-        self._shift = 0.0
+        self._offset = 0.0
         lag = self._rehearse()
         self._skip = max(lag, 0)
         self._sent = 0
@@ -297,7 +316,8 @@ class FFmpegSink:
         try:
             found = _calibrate(self._sound)
             if self._source is not None:
-                self._shift = self._measure_shift(self._source)
+                self._offset = self._source.start - found.start
+                self._offset += self._measure_shift(self._source, found.middle)
         except AudioFileError as error:
             raise AudioFileError(f"{self._target}: ffmpeg cannot write this container: {error}") from error
         if found.channels != self._sound.channels:
@@ -312,8 +332,8 @@ class FFmpegSink:
             )
         return found.lag
 
-    def _measure_shift(self, source: Container) -> float:
-        """Put a second of silence together with the input's other streams, and see where it comes to lie.
+    def _measure_shift(self, source: Container, sound: bytes) -> float:
+        """Put a second of sound together with the input's other streams, and see where it comes to lie.
 
         ffmpeg and its muxers disagree on who accounts for the codec's delay (Opus in WebM: 6.5 ms).
 
@@ -322,25 +342,20 @@ class FFmpegSink:
         """
         with tempfile.TemporaryDirectory() as folder:
             middle, output = Path(folder, "middle"), Path(folder, "output")
-            silence = bytes(4 * self._sound.channels * self._sound.sample_rate)
-            run_ffmpeg(self._sound.encoder_arguments(middle), stdin=silence)
+            middle.write_bytes(sound)
             arguments = self._mux_arguments(middle, output)
             at = arguments.index("-map")
             run_ffmpeg([*arguments[:at], "-t", f"{max(source.start, 0) + 1:.3f}", *arguments[at:]])
-            written = probe_container(output)
-            pictures = [
-                next((s for s in file.streams if s.kind == "video" and not s.attached_picture), None)
-                for file in (source, written)
-            ]
-            before, after = pictures
-            if before is None or after is None:
+            picture = next((s for s in self._streams if s.kind == "video" and not s.attached_picture), None)
+            if picture is None:
                 return 0.0
-            moved = first_time(output, after.index) - first_time(source.path, before.index)
-            return source.start + moved - written.start
+            # Streams are written in the order of the list.
+            moved = first_time(output, self._streams.index(picture)) - first_time(source.path, picture.index)
+            return source.start + moved - first_time(output, self._streams.index(source.audio))
 
     def _mux_arguments(self, middle: Path, output: Path) -> list[str]:
         return _mux_arguments(
-            self._sound, middle, output, self._source, self._streams, self._tags, self._shift
+            self._sound, middle, output, self._source, self._streams, self._tags, self._offset
         )
 
     def write(self, audio: NDArray[np.float32]) -> None:

@@ -52,7 +52,7 @@ def _open(path: Path, integrity: Integrity) -> tuple[_SequentialFile, int | None
         file = _SequentialFile(path)
         return file, (file.frames if file.frames < _UNKNOWN_FRAMES else None)
     mpeg_frames, samples = count_frames(path, layout)
-    if layout.layer != 3:  # layers I and II have no Xing header, and a constant bit rate
+    if layout.layer != 3 or mpeg_frames == 0:  # layers I and II have no Xing header, and a constant bit rate
         return _SequentialFile(path), samples
     file = _SequentialFile(CountedMp3(path, layout, mpeg_frames))
     return file, file.frames
@@ -279,15 +279,19 @@ class SoundFileSink:
         except (soundfile.LibsndfileError, ValueError) as error:
             self._handle.close()
             self._raise_if_failed()
-            what = f"{encoding.channels} channels at {encoding.sample_rate} Hz"
-            raise AudioFileError(
-                f"{target}: {encoding.format} ({subtype}) cannot hold {what}: name an output such as .wav"
-            ) from error
+            raise self._refusal() from error
         for key, value in encoding.tags.items():
             try:
                 setattr(self._file, key, value)
             except soundfile.LibsndfileError:
                 self.lost_tags.append(key)
+
+    def _refusal(self) -> AudioFileError:
+        made = self._encoding
+        what = f"{made.channels} channels at {made.sample_rate} Hz"
+        return AudioFileError(
+            f"{self._target}: {made.format} ({made.subtype}) cannot hold {what}: name an output such as .wav"
+        )
 
     def _raise_if_failed(self) -> None:
         if self._handle.error is not None:
@@ -298,13 +302,16 @@ class SoundFileSink:
         # libvorbis keeps its analysis buffers on the stack: large writes have crashed it.
         for start in range(0, len(audio), 8192):
             block = np.ascontiguousarray(audio[start : start + 8192], dtype=np.float32)
+            data: NDArray[np.generic] = block
             if self._bits is not None:
-                integers, clipped = quantize(np.asarray(replace_nonfinite(block), np.float32), self._bits)
+                data, clipped = quantize(np.asarray(replace_nonfinite(block), np.float32), self._bits)
                 self.clipped += clipped
-                self._file.write(np.ascontiguousarray(integers))
-            else:
-                # Encoders of lossy formats hang or crash on NaN; float formats keep it.
-                self._file.write(np.asarray(replace_nonfinite(block)) if self._lossy else block)
+            elif self._lossy:  # encoders hang or crash on NaN; float formats keep it
+                data = np.asarray(replace_nonfinite(block), np.float32)
+            try:
+                self._file.write(np.ascontiguousarray(data))
+            except soundfile.LibsndfileError as error:  # some encoders start only now
+                raise self._refusal() from error
             self._raise_if_failed()
 
     def close(self) -> None:

@@ -71,7 +71,7 @@ class Mp3Layout:
     Attributes:
         start: offset of the first frame that carries audio (after ID3v2 and after a Xing or VBRI frame).
         end: offset after the last frame (before ID3v1 and APE tags).
-        prefix: everything before ``header_start`` (ID3v2).
+        prefix: ID3v2 tag at the start.
         header: the Xing frame; the first frame's four bytes if there is none.
         declared_frames: MPEG frames by the Xing header, None without one.
         declared_bytes: bytes of audio by the Xing header, its own frame included; None if it does not say.
@@ -157,9 +157,9 @@ def scan(path: Path) -> Mp3Layout | None:
             start = id3v2_size(data[:10])
             start = _next_frame(data, start, end)
             header = parse_header(data[start : start + 4])
-            if start >= end or header is None:
+            if header is None or start + header.length > end:
                 return None
-            prefix, first = data[:start], data[start : start + 4]
+            prefix, first = data[: id3v2_size(data[:10])], data[start : start + 4]
             tag = data[start + header.xing_offset : start + header.xing_offset + 16]
             if header.layer == 3 and tag[:4] in (b"Xing", b"Info"):
                 flags, *numbers = struct.unpack(">III", tag[4:16])

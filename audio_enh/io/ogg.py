@@ -12,6 +12,7 @@ from audio_enh.io.chunks import file_size, splice
 
 _HEADER = struct.Struct("<4sBBqIIIB")
 _LONGEST_PAGE = 65307
+_LARGEST_PACKET = 64 << 20
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -96,16 +97,16 @@ def header_packets(file: BinaryIO, count: int) -> tuple[list[bytes], list[Page]]
     """
     packets: list[bytes] = []
     used: list[Page] = []
-    current = b""
+    current = bytearray()
     for page in pages(file):
         used.append(page)
         file.seek(page.body)
         for size in page.lacing:
             current += file.read(size)
             if size < 255:
-                packets.append(current)
-                current = b""
-        if len(packets) >= count:
+                packets.append(bytes(current))
+                current.clear()
+        if len(packets) >= count or len(current) > _LARGEST_PACKET:
             break
     if len(packets) != count or current:
         raise ValueError("not the headers of a single Vorbis or Opus stream")

@@ -82,7 +82,10 @@ def read_wav_header(stream: BinaryIO, name: str, *, unfinished: bool = False) ->
         chunk, size = struct.unpack("<4sI", _exactly(stream, 8, name))
         if chunk == b"data":
             break
-        payload = _exactly(stream, size + size % 2, name)
+        size += size % 2
+        payload = _exactly(stream, min(size, 1 << 16), name)
+        for left in range(size - len(payload), 0, -(1 << 20)):  # a cover picture, or nonsense: let it pass
+            _exactly(stream, min(left, 1 << 20), name)
         if chunk == b"ds64" and size >= 16:
             wide_size = struct.unpack("<Q", payload[8:16])[0]
         if chunk == b"fmt " and size >= 16:

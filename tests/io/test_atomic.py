@@ -40,10 +40,15 @@ def before(tmp_path):
 def test_an_exception_leaves_nothing_and_the_old_file_untouched(tmp_path, suffix, error):
     target = tmp_path / f"out{suffix}"
     target.write_bytes(b"what was there")
-    with pytest.raises(error), AudioWriter(target, sample_rate=16000, channels=1) as writer:
-        writer.write(noise(20_000, 16000))
-        assert len(names(tmp_path)) == 2
-        raise error
+
+    def fail() -> None:
+        with AudioWriter(target, sample_rate=16000, channels=1) as writer:
+            writer.write(noise(20_000, 16000))
+            assert len(names(tmp_path)) == 2
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert names(tmp_path) == [target.name]
     assert target.read_bytes() == b"what was there"
 
@@ -263,9 +268,14 @@ def test_terminate_as_interrupt_gives_the_handlers_back():
     from audio_enh.io import terminate_as_interrupt
 
     handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), terminate_as_interrupt():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
+
+    def wait_for_the_end() -> None:
+        with terminate_as_interrupt():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        wait_for_the_end()
     assert signal.getsignal(signal.SIGTERM) == handler
 
 

@@ -157,6 +157,30 @@ def test_what_is_no_audio_file(tmp_path, reader):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("suffix", "options"), FORMATS)
+def test_damaged_headers_never_give_more_than_an_error(tmp_path, monkeypatch, suffix, options):
+    """Bytes changed at random where the headers are: read, or refused in one line; nothing else."""
+    monkeypatch.setenv("PATH", "")  # ffmpeg has its own tests, and is slow to start
+    whole = tmp_path / f"whole{suffix}"
+    encode(whole, noise(3000, RATE), RATE, **options)
+    data = whole.read_bytes()
+    rng = np.random.default_rng(0)
+    part = tmp_path / f"part{suffix}"
+    for _ in range(60):
+        changed = bytearray(data)
+        for at in rng.integers(0, min(len(data), 200), rng.integers(1, 8)):
+            changed[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.integers(256)])
+        part.write_bytes(changed[: rng.integers(1, len(data) + 1)] if rng.random() < 0.3 else changed)
+        message = ""
+        try:
+            with AudioReader(part, allow_truncated=bool(rng.integers(2))) as reader:
+                for block in reader.blocks(0.05):
+                    assert block.shape[0] == reader.info.channels
+        except UserError as error:
+            message = str(error)
+        assert "\n" not in message
+
+
 def test_without_ffmpeg_the_message_says_what_to_install(tmp_path, monkeypatch):
     from audio_enh.errors import DependencyError
 

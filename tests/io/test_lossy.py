@@ -119,7 +119,7 @@ def test_large_blocks_do_not_crash_vorbis(tmp_path):
     assert probe(tmp_path / "a.ogg").frames == 2_000_000
 
 
-# MP3 files as they are met: variable bit rate whose first frames are silence, so that a guess from them is far off.
+# MP3 files as they are met: their first frames are silence, so that a guess from those is far off.
 
 
 @pytest.fixture

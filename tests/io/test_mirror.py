@@ -193,6 +193,8 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
         write_audio(tmp_path / "a.mp3", np.zeros((8, 100), np.float32), 44100)
     with pytest.raises(AudioFileError, match="9 channels"):
         write_audio(tmp_path / "a.flac", np.zeros((9, 100), np.float32), 44100)
+    with pytest.raises(AudioFileError, match="1000000 Hz"):
+        write_audio(tmp_path / "a.flac", np.zeros((1, 100), np.float32), 1_000_000)
     assert not list(tmp_path.iterdir())
 
 
