@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperGroup
 
 import audio_enh
-from audio_enh.cli import doctor, enhance, models, train
+from audio_enh.cli import compare, demo, doctor, enhance, evaluate, models, train
 from audio_enh.cli._errors import debugging, describe
 from audio_enh.errors import UserError
 
@@ -52,7 +52,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
-            # terminate_as_interrupt gives the name of the signal; Ctrl-C comes without.
+            # Interruptible gives the name of the signal; Python's own handler of Ctrl-C does not.
             name = interrupt.args[0] if interrupt.args else "SIGINT"
             raise Stopped(signal.Signals[name]) from interrupt
         except BrokenPipeError as error:
@@ -68,8 +68,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("enhance")(enhance.enhance)
+app.command("demo")(demo.demo)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("train")(train.train)
 app.command("mix")(train.mix)
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +58,7 @@ class Batch:
         overwrite: replace outputs that are there, instead of skipping their inputs.
         console: where messages and progress go.
         quiet: say nothing but errors.
+        check: called after every block; raises to stop.
     """
 
     jobs: Sequence[Job]
@@ -65,6 +66,7 @@ class Batch:
     overwrite: bool
     console: Console
     quiet: bool
+    check: Callable[[], None]
     outcomes: list[Outcome] = field(default_factory=list)
     elapsed: float = 0.0
 
@@ -81,6 +83,12 @@ class Batch:
     def run(self, jobs: Sequence[Job], enhancer: Enhancer) -> None:
         """Enhance ``jobs``; an error in one of them does not keep the others from being done."""
         began = time.perf_counter()
+        try:
+            self._run(jobs, enhancer, began)
+        finally:
+            self.elapsed = time.perf_counter() - began
+
+    def _run(self, jobs: Sequence[Job], enhancer: Enhancer, began: float) -> None:
         lengths = [_seconds(job) for job in jobs]
         with self._progress() as progress:
             task = progress.add_task("", total=sum(s or 0.0 for s in lengths) or None, speed="", position="")
@@ -90,6 +98,7 @@ class Batch:
                 progress.update(task, description=job.source.name, position=position)
 
                 def on_block(seconds: float, before: float = done) -> None:
+                    self.check()
                     total = before + seconds
                     speed = total / (time.perf_counter() - began)
                     progress.update(task, completed=total, speed=f"{speed:.0f}x real time")
@@ -99,9 +108,8 @@ class Batch:
                 self._tell(outcome)
                 done += length or 0.0
                 progress.update(task, completed=done)
-        self.elapsed = time.perf_counter() - began
 
-    def _one(self, job: Job, enhancer: Enhancer, on_block: Any) -> Outcome:
+    def _one(self, job: Job, enhancer: Enhancer, on_block: Callable[[float], None]) -> Outcome:
         try:
             stats = enhance_file(enhancer, job.source, job.target, on_block=on_block, **self.options)
         except Exception as error:

@@ -12,6 +12,7 @@ from audio_enh.errors import UserError
 
 if TYPE_CHECKING:
     from audio_enh.cli._plan import Plan
+    from audio_enh.cli._signals import Interruptible
 
 
 def enhance(
@@ -101,9 +102,9 @@ def enhance(
     its whole band.
     """
     from audio_enh.cli._plan import make_plan
-    from audio_enh.io import terminate_as_interrupt
+    from audio_enh.cli._signals import Interruptible
 
-    with terminate_as_interrupt():
+    with Interruptible() as interruptible:
         plan = make_plan(inputs, output)
         if dry_run:
             for job in plan.jobs:
@@ -124,6 +125,7 @@ def enhance(
             overwrite=overwrite,
             report=report,
             quiet=quiet,
+            interruptible=interruptible,
         )
 
 
@@ -137,6 +139,7 @@ def _enhance(
     overwrite: bool,
     report: Path | None,
     quiet: bool,
+    interruptible: Interruptible,
 ) -> None:
     from rich.console import Console
 
@@ -161,7 +164,7 @@ def _enhance(
 
     if report is None and plan.folder is not None:
         report = plan.folder / REPORT_NAME
-    batch = Batch(plan.jobs, options, overwrite, Console(stderr=True), quiet)
+    batch = Batch(plan.jobs, options, overwrite, Console(stderr=True), quiet, interruptible.check)
     pending = batch.pending()
     try:
         settings: dict[str, Any] = {"model": name}

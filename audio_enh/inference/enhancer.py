@@ -37,8 +37,8 @@ class Enhancer:
     Args:
         model: used in evaluation mode, on the device its parameters are on.
         config: the checkpoint's configuration, for those who ask.
-        block_seconds: causal models are run in steps of this length, shared among the channels: one second
-            of memory per channel of stereo for 2 s. It bounds memory and the wait of :meth:`stream`.
+        block_seconds: causal models are run in steps of this length, divided by the number of channels, so
+            that memory does not grow with it. It is also how long :meth:`stream` waits for input.
         window_seconds: other models are run in overlapping windows of this length.
         overlap_seconds: overlap of two windows, over which they are cross-faded.
 

@@ -68,7 +68,8 @@ def enhance_file(
             info.sample_rate, info.channels, seed=seed, strength=strength, max_attenuation=max_attenuation
         )
         with AudioWriter(target, info) as writer:
-            for block in reader.blocks(enhancer.block_seconds):
+            # Shared among the channels, as the model's steps are: memory does not grow with their number.
+            for block in reader.blocks(enhancer.block_seconds / info.channels):
                 writer.write(stream.process(block))
                 if on_block is not None:
                     on_block(reader.frames_read / info.sample_rate)

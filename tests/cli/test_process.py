@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -17,9 +16,13 @@ import pytest
 import soundfile
 
 import audio_enh
+from audio_enh.io import read_audio
 from tests.cli.conftest import SCRIPT, sound
 
+resource = pytest.importorskip("resource", reason="POSIX")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
+
+TIMEOUT = 300  # seconds; loading torch takes 2 s, on a machine busy with training ten times that
 
 
 def wav(path: Path, seconds: float, rate: int = 16000) -> Path:
@@ -37,13 +40,14 @@ def test_starting_is_quick() -> None:
         "import sys, audio_enh.cli; print([m for m in ('torch', 'numpy', 'rich.table') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        out = subprocess.check_output([SCRIPT, "--help"], text=True)
-        times.append(time.perf_counter() - began)
-    assert "enhance" in out
-    assert min(times) < 1.0  # 0.2 s on an idle machine
+
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = used()  # of the processor: a busy machine makes everything slow
+    assert "enhance" in subprocess.check_output([SCRIPT, "--help"], text=True)
+    assert used() - before < 0.5
 
 
 def test_version() -> None:
@@ -57,7 +61,7 @@ def test_importing_the_library_is_quick() -> None:
 
 def test_a_mistake_is_one_line_and_code_2(process, tmp_path: Path) -> None:
     child = process("enhance", tmp_path / "nothing.wav")
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=TIMEOUT)
     assert (child.returncode, out) == (2, b"")
     assert err.decode() == f"error: {tmp_path}/nothing.wav: no such file or folder\n"
 
@@ -72,11 +76,9 @@ def test_from_pipe_to_pipe(process, tmp_path: Path) -> None:
     at = data.index(b"data") + 4
     data[at : at + 4] = b"\xff" * 4
     child = process("enhance", "-", stdin=subprocess.PIPE)
-    out, err = child.communicate(bytes(data), timeout=60)
+    out, err = child.communicate(bytes(data), timeout=TIMEOUT)
     assert child.returncode == 0, err
     (tmp_path / "out.wav").write_bytes(out)
-    from audio_enh.io import read_audio
-
     enhanced, rate = read_audio(tmp_path / "out.wav")
     assert (rate, enhanced.shape) == (22050, audio.shape)
     assert np.corrcoef(enhanced[0], audio[0])[0, 1] > 0.97
@@ -88,7 +90,7 @@ def test_a_reader_that_has_enough_is_no_error(process, tmp_path: Path) -> None:
     assert child.stdout.read(100)[:4] == b"RIFF"
     child.stdout.close()
     assert child.stderr.read() == b""
-    assert child.wait(timeout=60) == 141
+    assert child.wait(timeout=TIMEOUT) == 141
 
 
 @pytest.mark.parametrize(
@@ -102,13 +104,13 @@ def test_stopped_in_the_middle(process, tmp_path: Path, number: int, code: int, 
     target = tmp_path / "out" / "in.wav"
     target.write_text("precious")
     child = process("enhance", source, "-o", target, "--overwrite")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + TIMEOUT
     while not any(path.stat().st_size > 100_000 for path in target.parent.glob(".*part*")):
         assert child.poll() is None, child.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     child.send_signal(number)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=TIMEOUT)
     assert (child.returncode, err.decode()) == (code, message)
     assert [path.name for path in target.parent.iterdir()] == ["in.wav"]
     assert target.read_text() == "precious"
@@ -122,7 +124,7 @@ def test_a_full_disk(process, tmp_path: Path) -> None:
 
     source = wav(tmp_path / "in.wav", 60)
     child = process("enhance", source, "-o", tmp_path / "out.wav", preexec_fn=limit)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=TIMEOUT)
     assert child.returncode == 2
     assert len(err.splitlines()) == 1
     assert b"out.wav" in err
