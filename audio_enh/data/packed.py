@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
 from audio_enh.errors import AudioFileError, UserError
+from audio_enh.io import read_audio
 
 EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".w64", ".caf"})
 
@@ -146,14 +146,8 @@ def _pack(files: Sequence[Path], sample_rate: int, data_path: Path, index_path: 
 
 
 def _decode(path: Path, sample_rate: int) -> np.ndarray:
-    try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError):
-        # libsndfile 1.2.2 gives up within some sound Opus files
-        import subprocess
-        raw = subprocess.run(["ffmpeg", "-v", "error", "-i", str(path), "-f", "f32le", "-ac", "1", "-ar", str(sample_rate), "-"], capture_output=True, check=True).stdout
-        audio, rate = np.frombuffer(raw, np.float32)[:, None], sample_rate
-    mono = audio.mean(axis=1)
+    audio, rate = read_audio(path)
+    mono = audio.mean(axis=0)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate)
     if not np.isfinite(mono).all():

@@ -40,7 +40,9 @@ def asymmetric_windows(window_length: int, synthesis_length: int) -> tuple[Tenso
     rise_length = window_length - hop
     rise = torch.sin((torch.arange(rise_length, dtype=torch.float64) + 0.5) * (math.pi / 2 / rise_length))
     analysis = torch.cat([rise, fall])
-    hann = torch.sin((torch.arange(synthesis_length, dtype=torch.float64) + 0.5) * (math.pi / synthesis_length))
+    hann = torch.sin(
+        (torch.arange(synthesis_length, dtype=torch.float64) + 0.5) * (math.pi / synthesis_length)
+    )
     synthesis = hann**2 / analysis[-synthesis_length:]
     return analysis, synthesis
 

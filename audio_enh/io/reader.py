@@ -19,6 +19,7 @@ from audio_enh.io.ffmpeg import FFmpegSource, find_program, probe_ffmpeg
 from audio_enh.io.info import FFMPEG_MUXERS, AudioInfo
 from audio_enh.io.integrity import Integrity, examine
 from audio_enh.io.libsndfile import SoundFileSource, probe_soundfile
+from audio_enh.io.opus import OpusSource
 from audio_enh.io.samples import count_nonfinite
 from audio_enh.io.wavpipe import WavPipeSource
 
@@ -121,7 +122,11 @@ def _open(path: str | Path) -> Source:
     if integrity.unfinished:
         return _unfinished_wav(path)
     info = _probe_file(path, integrity)
-    return FFmpegSource(info) if info.backend == "ffmpeg" else SoundFileSource(info, integrity)
+    if info.backend == "ffmpeg":
+        return FFmpegSource(info)
+    if info.subtype == "OPUS" and find_program("ffmpeg") is not None:
+        return OpusSource(info, integrity)
+    return SoundFileSource(info, integrity)
 
 
 class AudioReader:
@@ -201,9 +206,9 @@ class AudioReader:
 
     def _check_length(self) -> None:
         expected = self.info.frames
-        if (
-            expected is None or self.info.backend == "ffmpeg" or self._damage
-        ):  # ffmpeg's number is an estimate
+        # ffmpeg's number is an estimate.
+        estimated = self.info.backend == "ffmpeg" or getattr(self._source, "length_is_estimate", False)
+        if expected is None or estimated or self._damage:
             return
         tolerance = _MP3_TOLERANCE if self.info.format == "MP3" else 0
         if self.frames_read < expected - tolerance:

@@ -31,7 +31,8 @@ class _MultiResolution(nn.Module):
         for i, (n_fft, hop_length, _) in enumerate(self.sizes):
             window = self.get_buffer(f"window_{i}")
             both = stft(torch.cat([estimate, clean]), n_fft, hop_length, window)
-            pairs.append(both.chunk(2))
+            half = len(estimate)
+            pairs.append((both[:half], both[half:]))
         return pairs
 
 

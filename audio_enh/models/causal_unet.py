@@ -57,7 +57,9 @@ class CausalUNet(CausalModel):
     ):
         super().__init__()
         if (window_length // 2) % 2 ** len(channels):
-            raise ValueError(f"window_length {window_length} must be a multiple of {2 ** (len(channels) + 1)}")
+            raise ValueError(
+                f"window_length {window_length} must be a multiple of {2 ** (len(channels) + 1)}"
+            )
         self.sample_rate = sample_rate
         self.hop_length = hop_length
         self.delay = hop_length
@@ -82,10 +84,10 @@ class CausalUNet(CausalModel):
         )
         self.input_skip = nn.Conv2d(3, channels[0], 1)
         self.to_mask = nn.Conv2d(channels[0], 2, 1)
-        nn.init.zeros_(self.to_mask.bias)
+        assert self.to_mask.bias is not None
         with torch.no_grad():
             self.to_mask.weight.mul_(0.1)
-            self.to_mask.bias[0] = 1.0  # the untrained model nearly passes its input
+            self.to_mask.bias.copy_(torch.tensor([1.0, 0.0]))  # the untrained model nearly passes its input
 
     def init_state(self, batch: int = 1) -> State:
         """See :meth:`CausalModel.init_state`: past samples, level, one frame per encoder level, LSTM, overlap."""
@@ -188,7 +190,8 @@ class Bottleneck(nn.Module):
         self.up = nn.Sequential(nn.Linear(hidden, features), nn.LeakyReLU(0.1))
 
     def init_state(self, batch: int) -> tuple[Tensor, Tensor]:
-        zeros = self.rnn.weight_hh_l0.new_zeros(batch, self.rnn.num_layers, self.rnn.hidden_size)
+        like = next(self.rnn.parameters())
+        zeros = like.new_zeros(batch, self.rnn.num_layers, self.rnn.hidden_size)
         return zeros, zeros.clone()
 
     def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -196,11 +199,24 @@ class Bottleneck(nn.Module):
         batch, channels, frames, bands = x.shape
         flat = x.transpose(1, 2).reshape(batch, frames, channels * bands)
         narrow = self.down(flat)
-        past = (hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous())
-        out, (hidden, cell) = self.rnn(narrow, past)
+        if frames == 1 and not self.training:
+            out, hidden, cell = self._frame(narrow[:, 0], hidden, cell)
+        else:
+            past = (hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous())
+            out, (hidden, cell) = self.rnn(narrow, past)
+            hidden, cell = hidden.transpose(0, 1), cell.transpose(0, 1)
         flat = self.up(narrow + out)
         x = x + flat.view(batch, frames, channels, bands).transpose(1, 2)
-        return x, hidden.transpose(0, 1), cell.transpose(0, 1)
+        return x, hidden, cell
+
+    def _frame(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One frame, cell by cell: on the CPU ``nn.LSTM`` rearranges all its weights in every call."""
+        hiddens, cells = [], []
+        for layer, weights in enumerate(self.rnn.all_weights):
+            x, c = torch.lstm_cell(x, [hidden[:, layer], cell[:, layer]], *weights)
+            hiddens.append(x)
+            cells.append(c)
+        return x[:, None], torch.stack(hiddens, dim=1), torch.stack(cells, dim=1)
 
 
 def apply_bounded_mask(spectrum: Tensor, mask: Tensor) -> Tensor:

@@ -36,7 +36,9 @@ class EMA(WeightAveraging):
 class AudioLog(Callback):
     """Writes the validation examples to TensorBoard: noisy, enhanced and clean, to hear and as spectrograms."""
 
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
         if not isinstance(trainer.logger, TensorBoardLogger) or not isinstance(pl_module, EnhancementTask):
             return
         board, step, rate = trainer.logger.experiment, trainer.global_step, pl_module.model.sample_rate
@@ -49,8 +51,6 @@ class AudioLog(Callback):
 
 def _spectrogram(audio: torch.Tensor) -> torch.Tensor:
     """Log-magnitude picture ``(1, bins, frames)`` between 0 and 1 over 80 dB, low frequencies at the bottom."""
-    magnitude = torch.stft(
-        audio.float(), 512, 128, window=torch.hann_window(512), return_complex=True
-    ).abs()
+    magnitude = torch.stft(audio.float(), 512, 128, window=torch.hann_window(512), return_complex=True).abs()
     decibel = 20 * torch.log10(magnitude / (magnitude.max() + 1e-9) + 1e-9)
     return (decibel / 80 + 1).clamp(0, 1).flip(0)[None]

@@ -17,6 +17,7 @@ from audio_enh.training.task import EnhancementTask
 
 log = logging.getLogger(__name__)
 
+
 def train(config: DictConfig) -> float | None:
     """Train, choose the best weights on validation, and export them.
 
@@ -38,7 +39,9 @@ def train(config: DictConfig) -> float | None:
         _initialise(model, config.init_from)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    task = EnhancementTask(model, hydra.utils.instantiate(config.loss), **hydra.utils.instantiate(config.optim))
+    task = EnhancementTask(
+        model, hydra.utils.instantiate(config.loss), **hydra.utils.instantiate(config.optim)
+    )
     data = hydra.utils.instantiate(config.data)
 
     best = ModelCheckpoint(

@@ -6,11 +6,11 @@ import math
 import warnings
 from collections import defaultdict
 from functools import partial
-from typing import Any
 
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -91,7 +91,7 @@ class EnhancementTask(lightning.LightningModule):
         self.log_dict({f"valid/{name}": value for name, value in means.items()}, prog_bar=True)
         self.log("valid/unscored", float(self.failures))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self.model.parameters())
 
         def scale(step: int) -> float:
@@ -100,7 +100,7 @@ class EnhancementTask(lightning.LightningModule):
             progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
             return self.final_lr_scale + (1 - self.final_lr_scale) * 0.5 * (1 + math.cos(math.pi * progress))
 
-        schedule = {"scheduler": LambdaLR(optimizer, scale), "interval": "step"}
+        schedule: LRSchedulerConfigType = {"scheduler": LambdaLR(optimizer, scale), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def _score(self, clean: np.ndarray, noisy: np.ndarray, estimate: np.ndarray) -> None:

@@ -109,7 +109,7 @@ def _summary(summary: EvaluationSummary, colours: Mapping[str, str]) -> str:
                 cells.append(_gain_cells(summary.against_noisy[system].get(name), metric))
         body.append(f"<tr>{''.join(cells)}</tr>")
     note = (
-        "Mean over files, in brackets its 95 % interval. Below: the median. Gain: over the noisy input, file"
+        "Mean over files, in brackets its 95 % interval. Gain: over the noisy input, file"
         " by file. p: Wilcoxon signed-rank test, adjusted for the number of metrics (Holm)."
     )
     return _wide(f"<table><thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table>") + (
@@ -124,7 +124,7 @@ def _score_cell(stat: Summary | None, metric: Metric, files: int) -> str:
     return (
         f'<td class="n"><b>{number(stat.mean, metric)}</b> '
         f'<span class="ci">{interval(stat.low, stat.high, metric)}</span>'
-        f'<br><span class="small">{number(stat.median, metric)}{count}</span></td>'
+        f'<div class="small">median {number(stat.median, metric)}{count}</div></td>'
     )
 
 
@@ -207,7 +207,10 @@ def _groups(summary: EvaluationSummary, colours: Mapping[str, str]) -> str:
                     f"<tr{start}>{first}<td>{_dot(colours[system])}{escape(system)}</td>"
                     f'<td class="n">{count}</td>{cells}</tr>'
                 )
-        table = f"<table><thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        table = (
+            f'<table class="groups"><thead><tr>{"".join(head)}</tr></thead>'
+            f"<tbody>{''.join(body)}</tbody></table>"
+        )
         parts.append(f"<h3>{escape(column)}</h3>{_wide(table)}")
     return "".join(parts)
 
@@ -344,7 +347,8 @@ def _files(summary: EvaluationSummary, rows: Sequence[Row], metadata: Metadata) 
         line += [metadata.get(row.file, {}).get(column, "") for column in columns]
         table.append(line)
     # "</" would end the script element wherever it stands.
-    data = json.dumps({"heads": heads, "rows": table}, separators=(",", ":")).replace("</", "<\\/")
+    content = {"heads": heads, "scores": [2, 2 + len(summary.metrics)], "rows": table}
+    data = json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
     return (
         '<p><input id="filter" type="search" placeholder="filter, such as p232 or failed" '
         'aria-label="filter the files"> <span id="shown" class="small"></span></p>'
@@ -356,7 +360,14 @@ def _files(summary: EvaluationSummary, rows: Sequence[Row], metadata: Metadata) 
 def _manifest(manifest: Manifest) -> str:
     entries: list[tuple[str, str]] = [("command", f"<code>{escape(' '.join(manifest.command))}</code>")]
     entries += [(role, f"<code>{escape(folder)}</code>") for role, folder in manifest.folders.items()]
-    settings = ", ".join(f"{key}: {value}" for key, value in manifest.settings.items() if key != "metrics")
+    rate = manifest.settings["sample_rate"]
+    settings = ", ".join(
+        (
+            f"lag taken out up to {manifest.settings['align_ms']:g} ms",
+            f"lengths made equal up to {manifest.settings['trim_ms']:g} ms",
+            "at the files' own rate" if rate is None else f"at {rate} Hz",
+        )
+    )
     entries += [
         ("pairs", f"matched by {escape(manifest.match)}"),
         ("settings", escape(settings)),

@@ -24,7 +24,7 @@
   }
 
   // The table of all files: sorted by a click on a head, filtered by words that must all occur.
-  const { heads, rows } = JSON.parse(document.getElementById("rows-data").textContent);
+  const { heads, scores, rows } = JSON.parse(document.getElementById("rows-data").textContent);
   const table = document.getElementById("rows");
   const status = heads.indexOf("status");
   let column = 0;
@@ -70,7 +70,8 @@
       rows[index].forEach((value, place) => {
         const cell = line.insertCell();
         const score = typeof value === "number";
-        cell.textContent = value === null ? "–" : score && !Number.isInteger(value) ? value.toFixed(3) : value;
+        const digits = place >= scores[0] && place < scores[1];
+        cell.textContent = value === null ? "\u2013" : score && digits ? value.toFixed(3) : value;
         if (score || value === null) cell.className = "n";
         if (place === status && value !== "ok") cell.className = "failed";
       });

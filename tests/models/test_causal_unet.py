@@ -49,7 +49,10 @@ def test_stream_equals_offline_for_random_block_sizes():
     model = small()
     for trial in range(5):
         audio = noise(chance.randrange(1, 20000), seed=trial)
-        sizes = [chance.randrange(1, 16000) if chance.random() < 0.3 else chance.randrange(1, 300) for _ in range(50)]
+        sizes = [
+            chance.randrange(1, 16000) if chance.random() < 0.3 else chance.randrange(1, 300)
+            for _ in range(50)
+        ]
         torch.testing.assert_close(stream(model, audio, sizes), model(audio), atol=1e-5, rtol=0)
 
 

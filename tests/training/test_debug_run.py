@@ -25,7 +25,9 @@ def test_exported_weights_are_the_averaged_ones(debug_run):
     best = torch.load(next(debug_run.glob("weights/best*.ckpt")), weights_only=False)
     exported = enhancer.model.state_dict()
     averaged = {k.removeprefix("model."): v for k, v in best["state_dict"].items() if k.startswith("model.")}
-    raw = {k.removeprefix("model."): v for k, v in best["current_model_state"].items() if k.startswith("model.")}
+    raw = {
+        k.removeprefix("model."): v for k, v in best["current_model_state"].items() if k.startswith("model.")
+    }
     assert all(torch.equal(exported[k], averaged[k]) for k in exported)
     assert any(not torch.equal(exported[k], raw[k]) for k in exported)
 
