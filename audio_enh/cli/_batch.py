@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 import audio_enh
-from audio_enh.cli._errors import debugging, describe
+from audio_enh.cli._errors import debugging, describe, describe_speed
 from audio_enh.cli._plan import PIPE, Job
 from audio_enh.errors import AudioFileError, UserError
 from audio_enh.inference.enhancer import Enhancer
@@ -100,8 +100,8 @@ class Batch:
                 def on_block(seconds: float, before: float = done) -> None:
                     self.check()
                     total = before + seconds
-                    speed = total / (time.perf_counter() - began)
-                    progress.update(task, completed=total, speed=f"{speed:.0f}x real time")
+                    speed = describe_speed(total / (time.perf_counter() - began))
+                    progress.update(task, completed=total, speed=speed)
 
                 outcome = self._one(job, enhancer, on_block)
                 self.outcomes.append(outcome)
@@ -148,7 +148,7 @@ class Batch:
             self._print(f"error: {outcome.error}")
             return
         stats, job = outcome.stats, outcome.job
-        speed = f" ({stats.seconds / stats.elapsed:.0f}x real time)" if stats.seconds else ""
+        speed = f" ({describe_speed(stats.seconds / stats.elapsed)})" if stats.seconds else ""
         self.say(f"{job.source} -> {job.target}: {stats.seconds:.1f} s in {stats.elapsed:.1f} s{speed}")
         for warning in stats.warnings:
             self.say(f"warning: {warning}")
@@ -180,8 +180,8 @@ class Batch:
             return
         text = f"{summary['enhanced']} enhanced, {summary['skipped']} skipped, {summary['failed']} failed"
         if summary["seconds"]:
-            speed = summary["seconds"] / self.elapsed
-            text += f"; {summary['seconds']:.1f} s of audio in {self.elapsed:.1f} s ({speed:.0f}x real time)"
+            speed = describe_speed(summary["seconds"] / self.elapsed)
+            text += f"; {summary['seconds']:.1f} s of audio in {self.elapsed:.1f} s ({speed})"
         if summary["skipped"]:
             text += "; outputs that were there are kept unless --overwrite is given"
         self.say(text)

@@ -1,4 +1,4 @@
-"""How errors are told."""
+"""How errors and speeds are told."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, UserError):
         return text
     return f"{type(error).__name__}: {text} (a defect of this program; set {DEBUG}=1 for the traceback)"
+
+
+def describe_speed(speed: float) -> str:
+    """Seconds of audio per second."""
+    return f"{speed:.0f}x real time" if speed >= 10 else f"{speed:.1f}x real time"
