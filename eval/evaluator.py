@@ -117,10 +117,10 @@ def _measure_all(tasks: Sequence[Task], settings: Settings, workers: int) -> Ite
         return
     remaining = list(reversed(tasks))
     while remaining:
-        suspects = yield from _run_pool(remaining, settings, min(workers, len(remaining)))
-        for task in suspects:
-            survivors = yield from _run_pool([task], settings, 1)
-            for dead in survivors:
+        workers = min(workers, len(remaining))
+        suspects = yield from _run_pool(remaining, settings, workers, workers * _QUEUED_PER_WORKER)
+        while suspects:
+            for dead in (yield from _run_pool(suspects, settings, workers=1, in_flight=1)):
                 names = [metric.name for metric in select_metrics(settings.metrics)]
                 yield failed_row(
                     dead,
@@ -129,13 +129,15 @@ def _measure_all(tasks: Sequence[Task], settings: Settings, workers: int) -> Ite
                 )
 
 
-def _run_pool(remaining: list[Task], settings: Settings, workers: int) -> Generator[Row, None, list[Task]]:
+def _run_pool(
+    remaining: list[Task], settings: Settings, workers: int, in_flight: int
+) -> Generator[Row, None, list[Task]]:
     """Take tasks off the end of ``remaining`` and measure them; gives those in flight when a worker died."""
     flying: dict[Future[Row], Task] = {}
     with single_threaded(), worker_pool(workers) as pool:
         try:
             while remaining or flying:
-                while remaining and len(flying) < workers * _QUEUED_PER_WORKER:
+                while remaining and len(flying) < in_flight:
                     flying[pool.submit(measure_file, remaining[-1], settings)] = remaining[-1]
                     remaining.pop()
                 finished, _ = wait(flying, return_when=FIRST_COMPLETED)

@@ -166,9 +166,9 @@ def evaluate(
     Writes report.html, report.json, rows.csv and summary.md. A file without a score is listed with its reason
     and counted; it is never part of a mean. An interrupted run goes on where it stopped.
     """
+    from audio_enh.cli._signals import Interruptible
     from audio_enh.eval.evaluation import Request
     from audio_enh.eval.evaluation import evaluate as run
-    from audio_enh.io import terminate_as_interrupt
 
     request = Request(
         output=output,
@@ -197,7 +197,7 @@ def evaluate(
         raise UserError("a --seed is given twice")
     from rich.console import Console
 
-    with terminate_as_interrupt(), _Bars(Console(stderr=True), quiet) as bars:
+    with Interruptible(), _Bars(Console(stderr=True), quiet) as bars:
         evaluation = run(request, bars)
     if not quiet:
         _print(evaluation, Console())

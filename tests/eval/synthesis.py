@@ -34,9 +34,9 @@ def noisy(clean: NDArray[np.float64], snr_db: float, seed: int = 1) -> NDArray[n
 
 
 def write(path: Path, audio: NDArray[np.floating], sample_rate: int = RATE) -> None:
-    """A float WAV file, folders made as needed; ``audio`` is ``(samples,)`` or ``(channels, samples)``."""
+    """A file (WAV: float), folders made as needed; ``audio`` is ``(samples,)`` or ``(channels, samples)``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, audio.T, sample_rate, subtype="FLOAT")
+    soundfile.write(path, audio.T, sample_rate, subtype="FLOAT" if path.suffix == ".wav" else None)
 
 
 def _syllable(rng: np.random.Generator, sample_rate: int) -> NDArray[np.float64]:
