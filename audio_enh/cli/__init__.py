@@ -73,8 +73,6 @@ app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
 app.command("train")(train.train)
 app.command("mix")(train.mix)
 
