@@ -257,7 +257,7 @@ def _check_swap(reference: _Audio, estimate: _Audio, row: Row) -> None:
         return
     try:
         row.reference_ovrl = _ovrl(clean, reference.rate)
-        row.estimate_ovrl = row.scores.get("dnsmos_ovrl") or _ovrl(other, estimate.rate)
+        row.estimate_ovrl = _ovrl(other, estimate.rate)
     except MetricError:
         return
     margin = 0.0 if row.system == NOISY else SWAP_MARGIN
@@ -266,4 +266,6 @@ def _check_swap(reference: _Audio, estimate: _Audio, row: Row) -> None:
 
 
 def _ovrl(audio: NDArray[np.float64], rate: int) -> float:
-    return dnsmos(audio if rate == DNSMOS_RATE else resample(audio, rate, DNSMOS_RATE), DNSMOS_RATE).ovrl
+    """DNSMOS OVRL of one window, the beginning or all of it repeated: enough to tell clean from noisy."""
+    narrow = audio if rate == DNSMOS_RATE else resample(audio, rate, DNSMOS_RATE)
+    return dnsmos(np.resize(narrow, round(9.01 * DNSMOS_RATE)), DNSMOS_RATE).ovrl

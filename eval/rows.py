@@ -102,7 +102,7 @@ class Row:
         seconds, sample_rate, channels, peak: of the estimate as it is in the file.
         lag_samples, lag_ms, lag_correlation: of the estimate against the reference, positive when late.
         input_snr_db: SNR of the noisy input, on rows of the system ``noisy``.
-        reference_ovrl, estimate_ovrl: DNSMOS OVRL of both, where ``check_swap`` asked for it.
+        reference_ovrl, estimate_ovrl: DNSMOS OVRL of the first 9 s of both, where ``check_swap`` asked for it.
         metric_seconds: time of each metric, by the first of those computed together.
         sha256: of the files, first 16 digits, by role.
         inputs: see ``Task.inputs``.
