@@ -8,7 +8,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from synthesis import noisy, speech, write
 
 from audio_enh.errors import UserError
 from audio_enh.eval import evaluator
@@ -16,6 +15,7 @@ from audio_enh.eval.evaluator import evaluate_tasks, make_tasks
 from audio_enh.eval.file_scores import measure_file
 from audio_enh.eval.pairing import match_rule, pair_folders
 from audio_enh.eval.rows import Journal, Row, Settings, Task
+from tests.eval.synthesis import noisy, speech, write
 
 SETTINGS = Settings(("stoi", "si_sdr"))
 FILES = 6

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from synthesis import RATE, noisy, speech, write
 
 from audio_enh.eval.file_scores import measure_file
 from audio_enh.eval.metrics import si_sdr
 from audio_enh.eval.rows import Row, Settings, Task
+from tests.eval.synthesis import RATE, noisy, speech, write
 
 CLEAN = speech(1.5, seed=4)
 NOISY = noisy(CLEAN, 10)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthesis import RATE, noisy, speech
 
 from audio_enh.eval.lag import find_lag, overlap
 from audio_enh.eval.metrics import si_sdr
+from tests.eval.synthesis import RATE, noisy, speech
 
 CLEAN = speech(1.5, seed=3)
 

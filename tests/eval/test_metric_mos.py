@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from speechmos import dnsmos as package_dnsmos
 from speechmos import plcmos as package_plcmos
-from synthesis import RATE, noisy, speech
 
 from audio_enh.eval.metrics import MetricError, dnsmos, plcmos
+from tests.eval.synthesis import RATE, noisy, speech
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import numpy as np
 import pesq
 import pystoi
 import pytest
-from synthesis import RATE, noisy, speech
 
 from audio_enh.eval.metrics import MetricError, estoi, pesq_nb, pesq_wb, stoi
 from audio_enh.eval.metrics.utterances import count_utterances
+from tests.eval.synthesis import RATE, noisy, speech
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
-from synthesis import RATE, noisy, speech
 
 from audio_enh.eval.metrics import MetricError, sd_sdr, si_sar, si_sdr, si_sdr_torch, si_sir, snr
+from tests.eval.synthesis import RATE, noisy, speech
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.signal
-from synthesis import RATE, noisy, speech
 
 from audio_enh.eval.metrics import (
     MetricError,
@@ -19,6 +18,7 @@ from audio_enh.eval.metrics import (
     seg_snr,
     weighted_spectral_slope,
 )
+from tests.eval.synthesis import RATE, noisy, speech
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soxr
-from synthesis import RATE, noisy, speech
 
 from audio_enh.errors import UserError
 from audio_enh.eval import METRICS, MetricError, evaluate_arrays, select_metrics
 from audio_enh.eval.metrics import Signals, measure, pesq_wb, si_sdr, stoi
+from tests.eval.synthesis import RATE, noisy, speech
 
 
 @pytest.fixture(scope="module")

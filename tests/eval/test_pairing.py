@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthesis import write
 
 from audio_enh.errors import UserError
 from audio_enh.eval.pairing import match_rule, natural, pair_folders
+from tests.eval.synthesis import write
 
 TONE = 0.1 * np.sin(np.arange(100))
 

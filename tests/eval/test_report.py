@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from synthesis import RATE, noisy, speech, write
 
 from audio_enh.eval.evaluation import Evaluation, Request, evaluate
 from audio_enh.eval.report.clips import MAX_SECONDS, make_clips
 from audio_enh.eval.report.figures import nice_ticks
+from tests.eval.synthesis import RATE, noisy, speech, write
 
 HOSTILE = 'a & b <script>alert("x")</script>'
 FILES = 7
