@@ -25,10 +25,6 @@ class OpusSource:
         self._position = 0
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        return getattr(self._source, "warnings", ())
-
-    @property
     def length_is_estimate(self) -> bool:
         """Whether ffmpeg's end counts instead of the length libsndfile read from the header.
 
@@ -51,6 +47,8 @@ class OpusSource:
             rest = self._source.read(frames - len(block))
             self._position += len(rest)
             block = np.concatenate([block, rest])
+        if not len(block) and frames and (found := getattr(self._source, "warnings", ())):
+            raise AudioFileError(f"{self.info.name} is damaged: {found[0]}")  # not libsndfile's fault
         return block
 
     def _take_over(self) -> None:
