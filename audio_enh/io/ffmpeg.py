@@ -251,9 +251,9 @@ def probe_ffmpeg(path: Path, integrity: Integrity) -> AudioInfo:
     """Read the headers by ffprobe; raises as ``probe_container`` does."""
     container = probe_container(path)
     sounds = sum(stream.kind == "audio" for stream in container.streams)
-    warnings = list(integrity.warnings)
+    warnings = [f"{path}: {line}" for line in integrity.warnings]
     if sounds > 1:
-        warnings.append(f"it has {sounds} audio tracks: one (number {container.audio.index}) is read")
+        warnings.append(f"{path} has {sounds} audio tracks: number {container.audio.index} is read")
     frames = container.frames
     if frames is None and container.duration is not None:
         frames = round(container.duration * container.sample_rate)
@@ -353,6 +353,12 @@ class FFmpegSource:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._stderr.close()
+
+
+@functools.lru_cache(maxsize=4)
+def has_option(muxer: str, option: str) -> bool:
+    """Whether this ffmpeg's muxer knows an option; they came with time."""
+    return option in run_ffmpeg(["-h", f"muxer={muxer}"]).decode(errors="replace")
 
 
 @functools.lru_cache(maxsize=1)

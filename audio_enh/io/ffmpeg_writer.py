@@ -35,6 +35,7 @@ from audio_enh.io.ffmpeg import (
     encoders,
     file_url,
     first_time,
+    has_option,
     last_line,
     probe_container,
     probe_sound,
@@ -88,7 +89,8 @@ class _Sound:
 
     def time_scale(self) -> list[str]:
         """MP4's edit list counts in this scale: at the sample rate it is exact to the sample."""
-        return ["-movie_timescale", str(self.sample_rate)] if self.muxer in _MP4_FAMILY else []
+        known = self.muxer in _MP4_FAMILY and has_option("mp4", "movie_timescale")
+        return ["-movie_timescale", str(self.sample_rate)] if known else []
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class Integrity:
         several_streams: an Ogg file of several streams, side by side (video) or one after the other
             (libsndfile reads the first only, and says nothing).
         mp3: layout of an MPEG audio file.
-        warnings: one line each.
+        warnings: what else should be told of the file.
     """
 
     truncated: str | None = None

@@ -81,7 +81,7 @@ def probe_soundfile(path: Path, integrity: Integrity) -> AudioInfo:
             constant_bit_rate=integrity.mp3 is not None and integrity.mp3.constant_bit_rate,
             tags={key: value for key, value in file.copy_metadata().items() if value},
             truncated=truncated,
-            warnings=integrity.warnings,
+            warnings=tuple(f"{path}: {line}" for line in integrity.warnings),
         )
 
 

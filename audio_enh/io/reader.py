@@ -80,6 +80,15 @@ def _examine(path: Path) -> Integrity:
 
 
 def _probe_file(path: Path, integrity: Integrity) -> AudioInfo:
+    try:
+        return _probe_content(path, integrity)
+    except AudioFileError as error:
+        if integrity.truncated is None:
+            raise
+        raise AudioFileError(f"{path} is cut short: {integrity.truncated}; get a whole copy") from error
+
+
+def _probe_content(path: Path, integrity: Integrity) -> AudioInfo:
     if integrity.unfinished:
         with _unfinished_wav(path) as source:
             return source.info

@@ -165,9 +165,14 @@ class AudioWriter:
             sample_rate=self.sample_rate,
             channels=self.channels,
             subtype=subtype or (like.subtype if like is not None else "PCM_16"),
-            frames=like.frames if like is not None and like.backend != "ffmpeg" else None,
+            frames=like.frames if like is not None and self._will_be_as_long(like) else None,
             owns_stream=not stdout,
         )
+
+    def _will_be_as_long(self, like: AudioInfo) -> bool:
+        """Whether the input's number of frames is exact, and that of the output."""
+        exact = like.backend != "ffmpeg" and like.format != "MP3" and like.truncated is None
+        return exact and like.sample_rate == self.sample_rate
 
     @property
     def clipped(self) -> int:
