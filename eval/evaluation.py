@@ -136,7 +136,7 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
     request.output.mkdir(parents=True, exist_ok=True)
 
     # The unprocessed input first: on a standard set it tells whether the rest is worth measuring.
-    tasks = make_tasks(groups, systems)
+    tasks = make_tasks(groups, systems, check_swap=protocol is None)
     ready = [task for task in tasks if task.system == NOISY] if protocol is not None else []
     checked = None
     overwrite = request.overwrite
