@@ -65,10 +65,10 @@ def measure_file(task: Task, settings: Settings) -> Row:
     reference = noisy = pair_failure = None
     try:
         if task.reference is not None:
-            reference = _reference(task.reference, estimate, row)
+            reference = _reference(task.reference, estimate, settings.sample_rate, row)
         if task.noisy is not None and task.system != NOISY:
-            noisy = _mixture(task.noisy, estimate, row)
-        estimate, reference, noisy = _same_rate(settings.sample_rate, estimate, reference, noisy)
+            noisy = _mixture(task.noisy, estimate, settings.sample_rate, row)
+        estimate = _at_rate(estimate, settings.sample_rate, "estimate")
         if reference is not None:
             estimate, reference, noisy = _line_up(estimate, reference, noisy, settings, row)
     except _FileFailure as error:
@@ -105,34 +105,34 @@ def _read(path: Path, role: str) -> _Audio:
     return _Audio(samples.astype(np.float64), rate, digest)
 
 
-def _reference(path: Path, estimate: _Audio, row: Row) -> _Audio:
+def _reference(path: Path, estimate: _Audio, rate: int | None, row: Row) -> _Audio:
     reference = _read(path, "reference")
     row.sha256["reference"] = reference.digest
-    _check_format("reference", reference, estimate)
+    _check_format("reference", reference, estimate, rate)
     if reference.samples.shape == estimate.samples.shape and np.array_equal(
         reference.samples, estimate.samples
     ):
         row.warnings.append("identical_to_reference")
-    return reference
+    return _at_rate(reference, rate, "reference")
 
 
-def _mixture(path: Path, estimate: _Audio, row: Row) -> _Audio | None:
+def _mixture(path: Path, estimate: _Audio, rate: int | None, row: Row) -> _Audio | None:
     """The mixture, or None when it does not fit: its own row says why."""
     try:
         noisy = _read(path, "mixture")
-        _check_format("mixture", noisy, estimate)
+        _check_format("mixture", noisy, estimate, rate)
+        row.sha256["noisy"] = noisy.digest
+        if noisy.samples.shape == estimate.samples.shape and np.array_equal(noisy.samples, estimate.samples):
+            row.warnings.append("identical_to_noisy")
+        return _at_rate(noisy, rate, "mixture")
     except _FileFailure:
         return None
-    row.sha256["noisy"] = noisy.digest
-    if noisy.samples.shape == estimate.samples.shape and np.array_equal(noisy.samples, estimate.samples):
-        row.warnings.append("identical_to_noisy")
-    return noisy
 
 
-def _check_format(role: str, other: _Audio, estimate: _Audio) -> None:
-    if other.rate != estimate.rate:
+def _check_format(role: str, other: _Audio, estimate: _Audio, rate: int | None) -> None:
+    if other.rate != estimate.rate and rate is None:
         raise _FileFailure(
-            "rate_mismatch", f"{role} has {other.rate} Hz, estimate {estimate.rate} Hz: resample one of them"
+            "rate_mismatch", f"{role} has {other.rate} Hz, estimate {estimate.rate} Hz: see --sample-rate"
         )
     if other.samples.shape[0] != estimate.samples.shape[0]:
         raise _FileFailure(
@@ -141,36 +141,28 @@ def _check_format(role: str, other: _Audio, estimate: _Audio) -> None:
         )
 
 
-def _same_rate(
-    rate: int | None, estimate: _Audio, reference: _Audio | None, noisy: _Audio | None
-) -> tuple[_Audio, _Audio | None, _Audio | None]:
-    """All at the rate asked for."""
-    if rate is None or rate == estimate.rate:
-        return estimate, reference, noisy
-    if estimate.rate < rate:
+def _at_rate(audio: _Audio, rate: int | None, role: str) -> _Audio:
+    """At the rate that was asked for, where one was."""
+    if rate is None or rate == audio.rate:
+        return audio
+    if audio.rate < rate:
         raise _FileFailure(
-            "unsupported_rate", f"estimate has {estimate.rate} Hz, {rate} are asked for; it is not upsampled"
+            "unsupported_rate", f"{role} has {audio.rate} Hz, {rate} are asked for; it is not upsampled"
         )
-
-    def convert(audio: _Audio) -> _Audio:
-        try:
-            channels = [resample(channel, audio.rate, rate) for channel in audio.samples]
-        except MetricError as error:
-            raise _FileFailure(error.reason, error.detail) from error
-        return _Audio(np.stack(channels), rate, audio.digest)
-
-    return (
-        convert(estimate),
-        None if reference is None else convert(reference),
-        None if noisy is None else convert(noisy),
-    )
+    try:
+        channels = [resample(channel, audio.rate, rate, role) for channel in audio.samples]
+    except MetricError as error:
+        raise _FileFailure(error.reason, error.detail) from error
+    return _Audio(np.stack(channels), rate, audio.digest)
 
 
 def _line_up(
     estimate: _Audio, reference: _Audio, noisy: _Audio | None, settings: Settings, row: Row
 ) -> tuple[_Audio, _Audio, _Audio | None]:
     """Measure the lag, take it out if asked to, and make the lengths equal within the tolerance."""
-    tolerance = settings.trim_ms
+    # Resampling rounds the length: two samples are no difference then.
+    resampled = settings.sample_rate is not None
+    tolerance = settings.trim_ms + (2000 / estimate.rate if resampled else 0)
     here, there = slice(None), slice(None)
     lag = find_lag(reference.samples.mean(0), estimate.samples.mean(0), estimate.rate)
     if lag is not None and abs(lag.correlation) >= _CREDIBLE_CORRELATION:

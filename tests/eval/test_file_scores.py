@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from audio_enh.eval.file_scores import measure_file
 from audio_enh.eval.metrics import si_sdr
@@ -171,6 +172,13 @@ def test_common_rate(run) -> None:
     assert row.sample_rate == 48000  # of the file
     low = run(NOISY, rates=(8000, 8000), sample_rate=16000)
     assert low.reason == "unsupported_rate"
+
+
+def test_files_of_different_rates_meet_at_a_common_one(run) -> None:
+    wide = soxr.resample(CLEAN, RATE, 48000)
+    row = run(NOISY, wide[:-1], rates=(RATE, 48000), sample_rate=RATE)
+    assert row.status == "ok"
+    assert row.scores["si_sdr"] == pytest.approx(si_sdr(CLEAN, NOISY), abs=0.3)
 
 
 def test_noisy_system_knows_its_snr(run) -> None:
