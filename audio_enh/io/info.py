@@ -80,7 +80,7 @@ class AudioInfo:
         constant_bit_rate: every frame has that bit rate (known for MP3 only).
         tags: title, artist, date and so on, as text.
         has_video: the container has a moving picture beside the sound.
-        truncated: how the file is cut short, in words; None if it is whole as far as one can tell.
+        truncated: "cut short: ..." or "damaged: ..."; None if it is whole as far as one can tell.
         warnings: what a user should be told, one line each.
     """
 

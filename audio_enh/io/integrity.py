@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from audio_enh.io import chunks, mp3, ogg
+from audio_enh.io import chunks, mp3, ogg, opus
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,12 @@ class Integrity:
     """What the container's own sizes say about a file.
 
     Attributes:
-        truncated: what is missing, in words; None if nothing is, or the format cannot tell.
+        truncated: "cut short: ..." or "damaged: ..."; None if it is whole, or the format cannot tell.
         unfinished: a WAV file whose recorder never wrote the sizes; its audio runs to the end of the file.
         several_streams: an Ogg file of several streams, side by side (video) or one after the other
             (libsndfile reads the first only, and says nothing).
         mp3: layout of an MPEG audio file.
+        wrong_pages: Opus pages whose times are wrong, and the right ones.
         warnings: what else should be told of the file.
     """
 
@@ -27,6 +28,7 @@ class Integrity:
     unfinished: bool = False
     several_streams: bool = False
     mp3: mp3.Mp3Layout | None = None
+    wrong_pages: tuple[tuple[ogg.Page, int], ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -73,7 +75,7 @@ def _is_flac(file: BinaryIO, head: bytes) -> bool:
 
 
 def _share(present: float) -> str:
-    return f"only {100 * present:.1f} % of what its header promises is there"
+    return f"cut short: only {100 * present:.1f} % of what its header promises is there"
 
 
 def _compare(promised: int, present: int) -> str | None:
@@ -94,7 +96,7 @@ def _examine_iff(file: BinaryIO) -> Integrity:
                 return Integrity()
             return Integrity(truncated=_compare(chunk.size, present))
         if chunk.offset + chunk.size > end:
-            return Integrity(truncated="it ends before its audio begins")
+            return Integrity(truncated="cut short: it ends before its audio begins")
     return Integrity()
 
 
@@ -129,16 +131,18 @@ def _examine_ogg(file: BinaryIO) -> Integrity:
     end = chunks.file_size(file)
     last = ogg.last_page(file)
     if last is None:
-        return Integrity(truncated="no whole page is left")
+        return Integrity(truncated="cut short: no whole page is left")
     if last.end > end:
-        return Integrity(truncated="it ends in the middle of a page")
-    serials = set()
-    for page in ogg.pages(file):
-        if not page.flags & 2:  # all streams that run side by side begin first
-            break
-        serials.add(page.serial)
+        return Integrity(truncated="cut short: it ends in the middle of a page")
+    pages = list(ogg.pages(file))
+    if any(page.serial != last.serial for page in pages):
+        return Integrity(several_streams=True)
+    if pages[-1] != last or any(page.sequence != i for i, page in enumerate(pages, pages[0].sequence)):
+        return Integrity(truncated="damaged: pages are missing in its middle")
+    file.seek(pages[0].body)
+    wrong = opus.wrong_pages(file) if file.read(8) == b"OpusHead" else []
     warnings = () if last.flags & 4 else ("it has no end-of-stream mark: its end may be missing",)
-    return Integrity(several_streams=serials != {last.serial}, warnings=warnings)
+    return Integrity(wrong_pages=tuple(wrong), warnings=warnings)
 
 
 def _examine_mp4(file: BinaryIO) -> Integrity:
@@ -149,7 +153,7 @@ def _examine_mp4(file: BinaryIO) -> Integrity:
         if box.offset + box.size > end:
             return Integrity(truncated=_compare(box.offset + box.size, end))
     if b"moov" not in names and b"moof" not in names:
-        return Integrity(truncated="its index (moov) is missing: the recording was not finished")
+        return Integrity(truncated="cut short: its index (moov) is missing, the recording was not finished")
     return Integrity()
 
 

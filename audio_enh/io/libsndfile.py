@@ -20,6 +20,7 @@ from audio_enh.io.atomic import write_error
 from audio_enh.io.info import AudioInfo
 from audio_enh.io.integrity import Integrity
 from audio_enh.io.mp3 import CountedMp3, count_frames
+from audio_enh.io.opus import RetimedOgg
 from audio_enh.io.samples import quantize, replace_nonfinite
 
 #: Sample formats that take floats; all others are given integers of this many bits (16 where not listed).
@@ -47,6 +48,9 @@ class _SequentialFile(soundfile.SoundFile):
 
 def _open(path: Path, integrity: Integrity) -> tuple[_SequentialFile, int | None]:
     """Open for reading; also the number of frames, None if only the end will tell."""
+    if integrity.wrong_pages:
+        file = _SequentialFile(RetimedOgg(path, integrity.wrong_pages))
+        return file, file.frames
     layout = integrity.mp3
     if layout is None or layout.header_fits:
         file = _SequentialFile(path)
@@ -68,7 +72,7 @@ def probe_soundfile(path: Path, integrity: Integrity) -> AudioInfo:
     with file:
         truncated = integrity.truncated
         if truncated is None and file.format == "FLAC" and frames and not _flac_has_end(path, frames):
-            truncated = "it ends before the last of the samples its header promises"
+            truncated = "cut short: it ends before the last of the samples its header promises"
         return AudioInfo(
             path=path,
             sample_rate=file.samplerate,

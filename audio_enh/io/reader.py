@@ -19,7 +19,6 @@ from audio_enh.io.ffmpeg import FFmpegSource, find_program, probe_ffmpeg
 from audio_enh.io.info import FFMPEG_MUXERS, AudioInfo
 from audio_enh.io.integrity import Integrity, examine
 from audio_enh.io.libsndfile import SoundFileSource, probe_soundfile
-from audio_enh.io.opus import OpusSource
 from audio_enh.io.samples import count_nonfinite
 from audio_enh.io.wavpipe import WavPipeSource
 
@@ -43,7 +42,7 @@ class Source(Protocol):
 def probe(path: str | Path) -> AudioInfo:
     """Say what a file holds, without decoding it.
 
-    A file that is cut short is no error here: see ``AudioInfo.truncated``.
+    A file that is cut short or damaged is no error here: see ``AudioInfo.truncated``.
 
     Raises:
         AudioFileError: the file is missing, a folder, empty, not a regular file, or not audio.
@@ -85,7 +84,7 @@ def _probe_file(path: Path, integrity: Integrity) -> AudioInfo:
     except AudioFileError as error:
         if integrity.truncated is None:
             raise
-        raise AudioFileError(f"{path} is cut short: {integrity.truncated}; get a whole copy") from error
+        raise AudioFileError(f"{path} is {integrity.truncated}; get a whole copy") from error
 
 
 def _probe_content(path: Path, integrity: Integrity) -> AudioInfo:
@@ -133,8 +132,6 @@ def _open(path: str | Path) -> Source:
     info = _probe_file(path, integrity)
     if info.backend == "ffmpeg":
         return FFmpegSource(info)
-    if info.subtype == "OPUS" and find_program("ffmpeg") is not None:
-        return OpusSource(info, integrity)
     return SoundFileSource(info, integrity)
 
 
@@ -165,7 +162,7 @@ class AudioReader:
         self._ended = False
         if self.info.truncated is not None:
             try:
-                self._report(f"{self.info.name} is cut short: {self.info.truncated}")
+                self._report(f"{self.info.name} is {self.info.truncated}")
             except AudioFileError:
                 self.close()
                 raise
@@ -215,9 +212,7 @@ class AudioReader:
 
     def _check_length(self) -> None:
         expected = self.info.frames
-        # ffmpeg's number is an estimate.
-        estimated = self.info.backend == "ffmpeg" or getattr(self._source, "length_is_estimate", False)
-        if expected is None or estimated or self._damage:
+        if expected is None or self.info.backend == "ffmpeg" or self._damage:  # ffmpeg's is an estimate
             return
         tolerance = _MP3_TOLERANCE if self.info.format == "MP3" else 0
         if self.frames_read < expected - tolerance:

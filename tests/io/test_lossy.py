@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from scipy import signal
 
-from audio_enh.io import AudioWriter, mp3, probe, read_audio, write_audio
+from audio_enh.io import AudioWriter, mp3, ogg, opus, probe, read_audio, write_audio
 from audio_enh.io.samples import replace_nonfinite
 
 from .sounds import copy_through, lag, noise
@@ -209,3 +209,70 @@ def test_made_up_xing_frame_at_every_mpeg_version(tmp_path, rate):
     layout = mp3.scan(plain)
     _, samples = mp3.count_frames(plain, layout)
     assert read_audio(plain)[0].shape[1] == samples
+
+
+# Opus files whose page times are wrong, as ffmpeg writes them when its input's timestamps jitter.
+
+
+def retime(path, changes: dict[int, int]):
+    """Add samples to the granule position of some pages; negative numbers count from the end."""
+    with path.open("r+b") as file:
+        pages = list(ogg.pages(file))
+        for index, extra in changes.items():
+            page = pages[index]
+            file.seek(page.offset)
+            raw = bytearray(file.read(page.end - page.offset))
+            raw[6:14] = (page.granule + extra).to_bytes(8, "little")
+            raw[22:26] = bytes(4)
+            raw[22:26] = ogg.checksum(bytes(raw)).to_bytes(4, "little")
+            file.seek(page.offset)
+            file.write(raw)
+
+
+@pytest.mark.parametrize(
+    "changes", [{2: 489}, {3: 489}, {4: -489}, {2: 489, 3: 489, 5: 489}, {-1: 3000}, {-2: -489, -1: 489}]
+)
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_wrong_page_times_in_opus_change_nothing(tmp_path, monkeypatch, rate, changes):
+    monkeypatch.setenv("PATH", "")  # without ffmpeg's help
+    path = tmp_path / "a.opus"
+    encode(path, noise(8 * rate + 55, rate, 2), rate, format="OGG", subtype="OPUS")
+    before, _ = read_audio(path)
+    retime(path, changes)
+    after, _ = read_audio(path)
+    if -1 not in changes:
+        assert after.shape == before.shape
+    frames = min(after.shape[1], before.shape[1])
+    assert 0 <= after.shape[1] - before.shape[1] <= 2880 * rate // 48000  # the trimming of the end, at most
+    np.testing.assert_array_equal(after[:, :frames], before[:, :frames])
+    assert probe(path).frames == after.shape[1]
+
+
+def test_an_opus_stream_cut_out_of_a_longer_one(tmp_path):
+    """All its page times are 10 s late; the 6.5 ms of pre-skip must still be dropped, and the end trimmed."""
+    path = tmp_path / "a.opus"
+    encode(path, noise(64_000, 16000), 16000, format="OGG", subtype="OPUS")
+    with path.open("rb") as file:
+        count = len(list(ogg.pages(file)))
+        assert opus.wrong_pages(file) == []
+    before, _ = read_audio(path)
+    retime(path, dict.fromkeys(range(2, count), 480_000))
+    after, _ = read_audio(path)
+    np.testing.assert_array_equal(after, before)
+
+
+@pytest.mark.parametrize(
+    ("head", "samples"),
+    [
+        (b"", 0),
+        (bytes([0 << 3]), 480),
+        (bytes([3 << 3]), 2880),
+        (bytes([13 << 3 | 1]), 1920),
+        (bytes([16 << 3 | 2]), 240),
+        (bytes([31 << 3 | 3, 0x80 | 6]), 5760),
+        (bytes([31 << 3 | 3]), 0),
+    ],
+)
+def test_packet_durations(head, samples):
+    """RFC 6716, table 2 and section 3.2."""
+    assert opus.packet_duration(head) == samples
