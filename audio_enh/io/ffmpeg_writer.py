@@ -18,7 +18,6 @@ import errno
 import functools
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,15 +26,13 @@ from numpy.typing import NDArray
 
 from audio_enh.errors import AudioFileError, DependencyError
 from audio_enh.io.atomic import AtomicTarget, write_error
-from audio_enh.io.chunks import mp4_boxes
-from audio_enh.io.codecs import Codec, choose_codec
+from audio_enh.io.codecs import choose_codec
 from audio_enh.io.ffmpeg import (
     Container,
     Stream,
     encoders,
     file_url,
     first_time,
-    has_option,
     last_line,
     probe_container,
     probe_sound,
@@ -43,54 +40,8 @@ from audio_enh.io.ffmpeg import (
     run_ffmpeg,
 )
 from audio_enh.io.info import FFMPEG_MUXERS, AudioInfo
+from audio_enh.io.remux import Sound, mux_arguments, select_streams
 from audio_enh.io.samples import replace_nonfinite
-
-#: Container for the encoded sound on its way, by the muxer of the output: one that keeps what it needs.
-_MIDDLE = {
-    "ipod": "mp4",
-    "mp4": "mp4",
-    "mov": "mov",
-    "3gp": "mp4",
-    "asf": "asf",
-    "webm": "webm",
-    "wv": "wv",
-    "tta": "tta",
-}
-_MP4_FAMILY = {"ipod", "mp4", "mov", "3gp"}
-_TEXT_SUBTITLES = {"mov_text", "subrip", "ass", "ssa", "webvtt", "text"}
-_SUBTITLE_ENCODERS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
-_SOUND_ONLY = {"ipod", "adts", "ac3", "mp2", "tta", "wv"}
-_COVERS = {"ipod", "mp4", "mov", "matroska"}
-
-
-@dataclass(frozen=True)
-class _Sound:
-    """How the sound is encoded: all that its delay depends on.
-
-    Attributes:
-        late: the sound begins after time 0 (ffmpeg's MP4 muxer then does not mark the encoder's delay).
-    """
-
-    muxer: str
-    codec: Codec
-    sample_rate: int
-    channels: int
-    layout: str
-    late: bool = False
-
-    def encoder_arguments(self, output: Path) -> list[str]:
-        """ffmpeg options from raw float32 on stdin to the file in between."""
-        arguments = ["-f", "f32le", "-ar", str(self.sample_rate), "-ac", str(self.channels)]
-        if self.layout:
-            arguments += ["-channel_layout", self.layout]
-        middle = _MIDDLE.get(self.muxer, "matroska")
-        scale = self.time_scale() if middle in ("mp4", "mov") else []
-        return [*arguments, "-i", "pipe:0", *self.codec.arguments(), *scale, "-f", middle, file_url(output)]
-
-    def time_scale(self) -> list[str]:
-        """MP4's edit list counts in this scale: at the sample rate it is exact to the sample."""
-        known = self.muxer in _MP4_FAMILY and has_option("mp4", "movie_timescale")
-        return ["-movie_timescale", str(self.sample_rate)] if known else []
 
 
 @dataclass(frozen=True)
@@ -112,7 +63,7 @@ class _Calibration:
 
 
 @functools.lru_cache(maxsize=32)
-def _calibrate(sound: _Sound) -> _Calibration:
+def _calibrate(sound: Sound) -> _Calibration:
     """Send a second of noise through and look where it comes out.
 
     Raises:
@@ -128,7 +79,7 @@ def _calibrate(sound: _Sound) -> _Calibration:
         middle, output = Path(folder, "middle"), Path(folder, "output")
         run_ffmpeg(sound.encoder_arguments(middle), stdin=np.repeat(noise, sound.channels).tobytes())
         late = ["-copyts", "-itsoffset", "0.5"] if sound.late else []
-        run_ffmpeg([*late, *_mux_arguments(sound, middle, output, None, (), {}, 0.0)])
+        run_ffmpeg([*late, *mux_arguments(sound, middle, output, None, (), {}, 0.0)])
         sample_rate, channels = probe_sound(output)
         start, content = first_time(middle, 0), middle.read_bytes()
         decode = [
@@ -148,105 +99,6 @@ def _calibrate(sound: _Sound) -> _Calibration:
     peak = int(np.argmax(correlation))
     lag = peak if peak < size // 2 else peak - size
     return _Calibration(lag, sample_rate, channels, start, content)
-
-
-def _mux_arguments(
-    sound: _Sound,
-    middle: Path,
-    output: Path,
-    source: Container | None,
-    streams: Sequence[Stream],
-    tags: dict[str, str],
-    offset: float,
-) -> list[str]:
-    """ffmpeg options that put the encoded sound and the other ``streams`` of ``source`` together.
-
-    Times are kept as they are in both files (``-copyts``), the sound moved by ``offset`` seconds.
-    """
-    muxer = sound.muxer
-    end = [*sound.time_scale(), "-f", muxer, file_url(output)]
-    if muxer == "mpegts":
-        end = ["-muxdelay", "0", "-muxpreload", "0", *end]  # they would move all times by 1.4 s
-    if muxer in ("matroska", "webm"):
-        end = ["-avoid_negative_ts", "disabled", *end]  # a codec delay would move the picture, too
-    if source is None:
-        texts = [item for key, value in tags.items() for item in ("-metadata", f"{key}={value}")]
-        return ["-i", file_url(middle), "-map", "0:a:0", "-c", "copy", "-map_metadata", "-1", *texts, *end]
-    arguments = [
-        "-copyts",
-        "-itsoffset",
-        f"{offset:.6f}",
-        "-i",
-        file_url(middle),
-        "-i",
-        file_url(source.path),
-    ]
-    options = ["-c", "copy"]
-    sounds = 0
-    subtitles = 0
-    for stream in streams:
-        own = stream.index == source.audio.index
-        arguments += ["-map", "0:a:0" if own else f"1:{stream.index}"]
-        if own:
-            for key in ("language", "title", "handler_name"):
-                if key in stream.tags:
-                    options += [f"-metadata:s:a:{sounds}", f"{key}={stream.tags[key]}"]
-            options += [f"-disposition:a:{sounds}", "+".join(stream.dispositions) or "0"]
-        if stream.kind == "subtitle":
-            if not _same_family(muxer, source.format):
-                options += [f"-c:s:{subtitles}", _SUBTITLE_ENCODERS[muxer]]
-            subtitles += 1
-        sounds += stream.kind == "audio"
-    if muxer in _MP4_FAMILY and _starts_fast(source.path):
-        options += ["-movflags", "+faststart"]
-    return [*arguments, *options, "-map_metadata", "1", "-map_chapters", "1", *end]
-
-
-def _same_family(muxer: str, format: str) -> bool:
-    """Whether what is in a file of ``format`` (ffprobe's name) fits the muxer as it is."""
-    return muxer in format.split(",") or (muxer in _MP4_FAMILY and "mp4" in format.split(","))
-
-
-def _starts_fast(path: Path) -> bool:
-    """Whether an MP4 has its index in front, so that it plays while it loads."""
-    with path.open("rb") as file:
-        for box in mp4_boxes(file):
-            if box.name in (b"moov", b"mdat"):
-                return box.name == b"moov"
-    return False
-
-
-def _select_streams(source: Container, muxer: str) -> tuple[list[Stream], list[str]]:
-    """Streams of the input that go into the output, and warnings about those that cannot."""
-    same = _same_family(muxer, source.format)
-    kept: list[Stream] = []
-    lost: list[str] = []
-    for stream in source.streams:
-        if stream.index == source.audio.index:
-            keep = True
-        elif muxer in _SOUND_ONLY:
-            # From a film to a sound file nobody expects the picture; a cover goes where it has a place.
-            keep = stream.attached_picture and muxer in _COVERS
-            if not keep:
-                continue
-        elif stream.kind == "subtitle":
-            keep = same or (stream.codec in _TEXT_SUBTITLES and muxer in _SUBTITLE_ENCODERS)
-        elif stream.kind == "attachment":
-            keep = muxer == "matroska"
-        elif stream.kind == "data":
-            if stream.codec in (
-                "bin_data",
-                "unknown",
-            ):  # chapter titles and time code, which ffmpeg makes anew
-                continue
-            keep = False
-        else:
-            keep = stream.kind in ("video", "audio")
-        if keep:
-            kept.append(stream)
-        else:
-            lost.append(f"stream {stream.index} ({stream.kind}, {stream.codec}) does not fit and is left out")
-    return kept, lost
 
 
 class FFmpegSink:
@@ -274,7 +126,7 @@ class FFmpegSink:
         self._tags = dict(like.tags) if like is not None else {}
         if like is not None and like.path is not None and like.backend == "ffmpeg":
             self._source = probe_container(like.path)
-            self._streams, lost = _select_streams(self._source, muxer)
+            self._streams, lost = select_streams(self._source, muxer)
             self.warnings += [f"{target}: {line}" for line in lost]
         source = self._source
         codec = choose_codec(
@@ -289,7 +141,7 @@ class FFmpegSink:
             raise DependencyError(f"{target}: this ffmpeg has no audio encoder for {target.suffix} files")
         layout = source.layout if source is not None and source.channels == channels else ""
         late = source is not None and source.start > 0
-        self._sound = _Sound(muxer, codec, sample_rate, channels, layout, late)
+        self._sound = Sound(muxer, codec, sample_rate, channels, layout, late)
         self._offset = 0.0
         lag = self._rehearse()
         self._skip = max(lag, 0)
@@ -356,7 +208,7 @@ class FFmpegSink:
             return source.start + moved - first_time(output, self._streams.index(source.audio))
 
     def _mux_arguments(self, middle: Path, output: Path) -> list[str]:
-        return _mux_arguments(
+        return mux_arguments(
             self._sound, middle, output, self._source, self._streams, self._tags, self._offset
         )
 
