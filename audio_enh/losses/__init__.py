@@ -1,12 +1,14 @@
 """Training losses: each maps ``(estimate, clean)``, both ``(batch, samples)``, to a scalar to minimise."""
 
 from audio_enh.losses.combine import WeightedLoss
+from audio_enh.losses.pesq import PESQLoss
 from audio_enh.losses.spectral import CompressedSpectralLoss, MultiResolutionSTFTLoss
 from audio_enh.losses.waveform import SISDRLoss, WaveformL1Loss
 
 __all__ = [
     "CompressedSpectralLoss",
     "MultiResolutionSTFTLoss",
+    "PESQLoss",
     "SISDRLoss",
     "WaveformL1Loss",
     "WeightedLoss",
