@@ -1,7 +1,8 @@
-"""Torch datasets and the Lightning data module over the mixer."""
+"""Torch datasets and Lightning data modules: mixtures drawn on the fly, and pairs recorded or mixed before."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,15 +14,24 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audio_enh.data.mixing import MixConfig, Mixer
-from audio_enh.data.packed import AudioFolder, PackedAudio
+from audio_enh.data.packed import AudioFolder, PackedAudio, PairFolder
+from audio_enh.errors import UserError
 
 
 class Batch(NamedTuple):
-    """Tensors ``(batch, samples)`` and ``(batch,)``: noisy, clean, signal-to-noise ratio in dB."""
+    """What a training step sees.
+
+    Attributes:
+        noisy, clean: ``(batch, samples)``.
+        snr: signal-to-noise ratio in dB, ``(batch,)``; NaN where it is not known.
+        item: number among all ever drawn, ``(batch,)`` int64. What an objective draws at random for
+            an item it draws from this number, so that a run does not depend on how its items are shared out.
+    """
 
     noisy: Tensor
     clean: Tensor
     snr: Tensor
+    item: Tensor
 
 
 class MixtureDataset(Dataset[Batch]):
@@ -41,33 +51,165 @@ class MixtureDataset(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng((self.seed, index))
         noisy, clean, snr = self.mixer(rng, self.length)
-        return Batch(torch.from_numpy(noisy), torch.from_numpy(clean), torch.tensor(snr))
+        return Batch(torch.from_numpy(noisy), torch.from_numpy(clean), torch.tensor(snr), torch.tensor(index))
+
+
+class PairedDataset(Dataset[Batch]):
+    """Random stretches of noisy files and the same stretches of their clean ones.
+
+    Item ``i`` belongs to epoch ``i // pairs``, in which every pair comes once, in an order of its own; the
+    stretch is drawn by a generator seeded with ``(seed, i)``. Files shorter than an item are followed by silence.
+
+    Args:
+        noisy, clean: equally many files, equally long.
+        seconds: duration of an item.
+        seed: of the whole data set.
+        crop: draw the stretch; otherwise it is the file's beginning.
+        shuffle: otherwise pairs come in their order.
+    """
+
+    def __init__(
+        self,
+        noisy: PackedAudio,
+        clean: PackedAudio,
+        seconds: float,
+        seed: int,
+        crop: bool = True,
+        shuffle: bool = True,
+    ):
+        unequal = np.flatnonzero(noisy.lengths != clean.lengths)
+        if unequal.size:
+            i = int(unequal[0])
+            raise UserError(
+                f"'{noisy.files[i]}' has {noisy.lengths[i]} samples and its clean file '{clean.files[i]}'"
+                f" {clean.lengths[i]}: pairs must be equally long"
+            )
+        self.noisy, self.clean = noisy, clean
+        self.length = round(seconds * noisy.sample_rate)
+        self.seed = seed
+        self.crop = crop
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        return len(self.noisy)
+
+    def __getitem__(self, index: int) -> Batch:
+        epoch, place = divmod(index, len(self))
+        if self.shuffle:
+            place = int(np.random.default_rng((self.seed, epoch, 1)).permutation(len(self))[place])
+        spare = int(self.noisy.lengths[place]) - self.length
+        start = 0
+        if self.crop and spare > 0:
+            start = int(np.random.default_rng((self.seed, index)).integers(spare + 1))
+        noisy, clean = (torch.zeros(self.length) for _ in range(2))
+        for target, source in ((noisy, self.noisy), (clean, self.clean)):
+            audio = source.read(place, start, self.length)
+            target[: len(audio)] = torch.from_numpy(audio)
+        return Batch(noisy, clean, torch.tensor(float("nan")), torch.tensor(index))
 
 
 class ForwardSampler(Sampler[int]):
     """Indices that go on from where training stands: each epoch is new, and the same again after a resume.
 
-    Lightning's count of epochs is not used, since it differs between a run resumed at the end of an epoch and
-    an unbroken one.
+    With several processes each takes every so-many-th item, so that together they take what one process with
+    as large a batch would. Lightning's count of epochs is not used, since it differs between a run resumed at
+    the end of an epoch and an unbroken one.
 
     Args:
-        size: of an epoch.
-        consumed: tells how many items have been trained on.
+        size: of an epoch, for one process.
+        consumed: tells how many items all processes have trained on together.
+        rank, processes: which of the processes this is, and of how many.
     """
 
-    def __init__(self, size: int, consumed: Callable[[], int]):
+    def __init__(self, size: int, consumed: Callable[[], int], rank: int = 0, processes: int = 1):
         self.size = size
         self.consumed = consumed
+        self.rank = rank
+        self.processes = processes
 
     def __iter__(self) -> Iterator[int]:
         start = self.consumed()
-        return iter(range(start, start + self.size))
+        return iter(range(start + self.rank, start + self.size * self.processes, self.processes))
 
     def __len__(self) -> int:
         return self.size
 
 
-class MixtureData(lightning.LightningDataModule):
+class TrainingData(lightning.LightningDataModule, ABC):
+    """What mixtures and pairs have in common: batches that a resumed or distributed run sees as an unbroken one.
+
+    Args:
+        sample_rate: in Hz.
+        seconds, valid_seconds: duration of an item.
+        batch_size: items of a step, in each process.
+        steps_per_epoch: batches between validations.
+        valid_items: number of validation items; the same ones each time.
+        workers: processes that prepare batches; 0 does it in the training process.
+        cache: folder for the decoded audio.
+        seed: of all that is drawn.
+    """
+
+    train_set: Dataset[Batch]
+    valid_set: Dataset[Batch]
+
+    def __init__(
+        self,
+        sample_rate: int,
+        seconds: float,
+        valid_seconds: float,
+        batch_size: int,
+        steps_per_epoch: int,
+        valid_items: int,
+        workers: int,
+        cache: str,
+        seed: int,
+    ):
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.seconds = seconds
+        self.valid_seconds = valid_seconds
+        self.batch_size = batch_size
+        self.steps_per_epoch = steps_per_epoch
+        self.valid_items = valid_items
+        self.workers = workers
+        self.cache = Path(cache).expanduser()
+        self.seed = seed
+
+    @abstractmethod
+    def prepare_data(self) -> None:
+        """Decode into the cache; Lightning calls this in one process of each machine before the others go on."""
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        rank, processes = self._place()
+        return DataLoader(
+            self.train_set,
+            batch_size=self.batch_size,
+            sampler=ForwardSampler(self.batch_size * self.steps_per_epoch, self._consumed, rank, processes),
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            prefetch_factor=4 if self.workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        rank, processes = self._place()
+        indices = range(rank, self.valid_items, processes)
+        return DataLoader(self.valid_set, batch_size=min(8, self.valid_items), sampler=indices)
+
+    def _place(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _consumed(self) -> int:
+        if self.trainer is None:
+            return 0
+        batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
+        return batches * self.batch_size * self.trainer.world_size
+
+    def _pack(self, files: list[Path]) -> PackedAudio:
+        return PackedAudio(files, self.sample_rate, self.cache)
+
+
+class MixtureData(TrainingData):
     """Training and validation mixtures from folders or manifests.
 
     Args:
@@ -76,14 +218,8 @@ class MixtureData(lightning.LightningDataModule):
         rooms, valid_rooms: recorded room responses.
         interferers: speech for babble.
         mix, valid_mix: the mixtures' statistics.
-        sample_rate: in Hz.
-        seconds, valid_seconds: duration of an item.
-        batch_size: items of a step.
-        steps_per_epoch: optimiser steps between validations.
-        valid_items: number of validation mixtures; the same ones each time.
-        workers: processes that mix; 0 mixes in the training process.
-        cache: folder for the decoded audio.
-        seed: of the mixtures.
+
+    The other arguments are those of :class:`TrainingData`.
     """
 
     def __init__(
@@ -107,20 +243,25 @@ class MixtureData(lightning.LightningDataModule):
         cache: str = "~/.cache/audio_enh",
         seed: int = 0,
     ):
-        super().__init__()
+        super().__init__(
+            sample_rate,
+            seconds,
+            valid_seconds,
+            batch_size,
+            steps_per_epoch,
+            valid_items,
+            workers,
+            cache,
+            seed,
+        )
         self.folders = {"speech": speech, "noise": noise, "rooms": rooms, "interferers": interferers}
         self.valid_folders = {"speech": valid_speech, "noise": valid_noise, "rooms": valid_rooms}
         self.mix = mix or MixConfig()
         self.valid_mix = valid_mix or MixConfig()
-        self.sample_rate = sample_rate
-        self.seconds = seconds
-        self.valid_seconds = valid_seconds
-        self.batch_size = batch_size
-        self.steps_per_epoch = steps_per_epoch
-        self.valid_items = valid_items
-        self.workers = workers
-        self.cache = Path(cache).expanduser()
-        self.seed = seed
+
+    def prepare_data(self) -> None:
+        for folders, mix in ((self.folders, self.mix), (self.valid_folders, self.valid_mix)):
+            self._mixer(folders, mix)
 
     def setup(self, stage: str | None = None) -> None:
         self.train_set = MixtureDataset(self._mixer(self.folders, self.mix), self.seconds, self.seed)
@@ -128,30 +269,60 @@ class MixtureData(lightning.LightningDataModule):
             self._mixer(self.valid_folders, self.valid_mix), self.valid_seconds, seed=0
         )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        return DataLoader(
-            self.train_set,
-            batch_size=self.batch_size,
-            sampler=ForwardSampler(self.batch_size * self.steps_per_epoch, self._consumed),
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            prefetch_factor=4 if self.workers else None,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        indices = range(self.valid_items)
-        return DataLoader(self.valid_set, batch_size=min(8, self.valid_items), sampler=indices)
-
-    def _consumed(self) -> int:
-        if self.trainer is None:
-            return 0
-        return self.trainer.global_step * self.trainer.accumulate_grad_batches * self.batch_size
-
     def _mixer(self, folders: dict[str, AudioFolder | None], mix: MixConfig) -> Mixer:
-        packed = {
-            name: PackedAudio(folder.files(), self.sample_rate, self.cache)
-            for name, folder in folders.items()
-            if folder is not None
-        }
+        packed = {name: self._pack(folder.files()) for name, folder in folders.items() if folder is not None}
         return Mixer(**packed, config=mix)
+
+
+class PairedData(TrainingData):
+    """Noisy files with their clean ones, such as VoiceBank-DEMAND.
+
+    Args:
+        pairs: for training.
+        valid_pairs: of other speakers, for validation; ``valid_items`` of them, evenly spread.
+
+    The other arguments are those of :class:`TrainingData`.
+    """
+
+    def __init__(
+        self,
+        pairs: PairFolder,
+        valid_pairs: PairFolder,
+        sample_rate: int = 16000,
+        seconds: float = 2.0,
+        valid_seconds: float = 4.0,
+        batch_size: int = 16,
+        steps_per_epoch: int = 500,
+        valid_items: int = 64,
+        workers: int = 1,
+        cache: str = "~/.cache/audio_enh",
+        seed: int = 0,
+    ):
+        super().__init__(
+            sample_rate,
+            seconds,
+            valid_seconds,
+            batch_size,
+            steps_per_epoch,
+            valid_items,
+            workers,
+            cache,
+            seed,
+        )
+        self.pairs = pairs
+        self.valid_pairs = valid_pairs
+
+    def prepare_data(self) -> None:
+        self.setup()
+
+    def setup(self, stage: str | None = None) -> None:
+        noisy, clean = self.pairs.files()
+        self.train_set = PairedDataset(self._pack(noisy), self._pack(clean), self.seconds, self.seed)
+        noisy, clean = self.valid_pairs.files()
+        if len(noisy) > self.valid_items:
+            chosen = np.linspace(0, len(noisy) - 1, self.valid_items).round().astype(int)
+            noisy, clean = [noisy[i] for i in chosen], [clean[i] for i in chosen]
+        self.valid_items = len(noisy)
+        self.valid_set = PairedDataset(
+            self._pack(noisy), self._pack(clean), self.valid_seconds, 0, crop=False, shuffle=False
+        )

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class AudioFolder:
         if root.is_dir():
             found = [p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()]
         elif root.is_file() and root.suffix.lower() == ".csv":
-            found = [root.parent / row["path"] for row in self._rows(root)]
+            found = [root.parent / row["path"] for row in manifest_rows(root, self.where)]
         else:
             raise UserError(f"no folder and no CSV manifest at '{root}': give the data's place in the recipe")
         found = sorted(p for p in found if not any(word in str(p) for word in self.exclude))
@@ -53,16 +53,65 @@ class AudioFolder:
             raise UserError(f"no audio files for training in '{root}' ({', '.join(sorted(EXTENSIONS))})")
         return found
 
-    def _rows(self, manifest: Path) -> Iterator[dict[str, str]]:
-        with manifest.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            missing = {"path", *(self.where or {})} - set(columns)
-            if missing:
-                raise UserError(f"manifest '{manifest}' lacks the column {', '.join(sorted(missing))}")
-            for row in reader:
-                if all(row[k] in ([v] if isinstance(v, str) else v) for k, v in (self.where or {}).items()):
-                    yield row
+
+@dataclass(frozen=True)
+class PairFolder:
+    """Where noisy audio and its clean original lie.
+
+    Attributes:
+        path: a folder with ``noisy/`` and ``clean/``, in which paired files have one name, or a manifest: a CSV
+            file with the columns ``path`` (the noisy file) and ``clean``, relative to the manifest's folder.
+        where: for a manifest, the rows to take: column name to the value or values allowed.
+    """
+
+    path: str
+    where: dict[str, str | Sequence[str]] | None = None
+
+    def files(self) -> tuple[list[Path], list[Path]]:
+        """The noisy files, sorted, and the clean file of each.
+
+        Raises:
+            UserError: there are none, or one lacks its partner. Position never pairs files, names do.
+        """
+        root = Path(self.path).expanduser()
+        if root.is_dir():
+            noisy, clean = root / "noisy", root / "clean"
+            partners = {p.relative_to(clean).with_suffix(""): p for p in AudioFolder(str(clean)).files()}
+            pairs = []
+            for path in AudioFolder(str(noisy)).files():
+                partner = partners.get(path.relative_to(noisy).with_suffix(""))
+                if partner is None:
+                    raise UserError(f"'{path}' has no file of its name in '{clean}'")
+                pairs.append((path, partner))
+        elif root.is_file() and root.suffix.lower() == ".csv":
+            rows = manifest_rows(root, self.where, columns=("path", "clean"))
+            pairs = sorted((root.parent / row["path"], root.parent / row["clean"]) for row in rows)
+        else:
+            raise UserError(f"no folder and no CSV manifest at '{root}': give the data's place in the recipe")
+        if not pairs:
+            raise UserError(f"no pairs for training in '{root}'")
+        return [noisy for noisy, _ in pairs], [clean for _, clean in pairs]
+
+
+def manifest_rows(
+    manifest: Path,
+    where: Mapping[str, str | Sequence[str]] | None = None,
+    columns: Sequence[str] = ("path",),
+) -> Iterator[dict[str, str]]:
+    """Rows of a CSV manifest whose columns have the values that ``where`` allows.
+
+    Raises:
+        UserError: one of ``columns`` or of ``where``'s is not there.
+    """
+    where = where or {}
+    with manifest.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = {*columns, *where} - set(reader.fieldnames or [])
+        if missing:
+            raise UserError(f"manifest '{manifest}' lacks the column {', '.join(sorted(missing))}")
+        for row in reader:
+            if all(row[k] in ([v] if isinstance(v, str) else v) for k, v in where.items()):
+                yield row
 
 
 class PackedAudio:
@@ -142,7 +191,9 @@ def _pack(files: Sequence[Path], sample_rate: int, data_path: Path, index_path: 
     temporary = data_path.with_suffix(f".{os.getpid()}.npy")
     np.save(temporary, np.concatenate(parts))
     temporary.replace(data_path)
-    index_path.write_text(json.dumps(offsets.tolist()))
+    index = temporary.with_suffix(".json")
+    index.write_text(json.dumps(offsets.tolist()))
+    index.replace(index_path)
 
 
 def _decode(path: Path, sample_rate: int) -> np.ndarray:

@@ -40,7 +40,7 @@ def train(config: DictConfig) -> float | None:
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     task = EnhancementTask(
-        model, hydra.utils.instantiate(config.loss), **hydra.utils.instantiate(config.optim)
+        model, hydra.utils.instantiate(config.objective), **hydra.utils.instantiate(config.optim)
     )
     data = hydra.utils.instantiate(config.data)
 

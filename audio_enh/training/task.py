@@ -1,4 +1,4 @@
-"""The Lightning task: a model, a loss, an optimiser, and validation by the evaluator's metrics."""
+"""The Lightning task: a model, an objective, an optimiser, and validation by the evaluator's metrics."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 import warnings
 from collections import defaultdict
 from functools import partial
+from typing import Protocol
 
 import lightning
 import numpy as np
+import soxr
 import torch
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor
@@ -17,16 +19,25 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from audio_enh.data.datasets import Batch
 from audio_enh.eval.metrics import MetricError, pesq_wb, si_sdr, stoi
-from audio_enh.losses import WeightedLoss
 from audio_enh.models.base import EnhancementModel
 
 
+class Objective(Protocol):
+    """What training minimises; an ``nn.Module`` without parameters of its own."""
+
+    def __call__(self, model: EnhancementModel, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to minimise, the mean over the batch, and parts of it to log."""
+
+    def enhance(self, model: EnhancementModel, batch: Batch) -> Tensor:
+        """``(batch, samples)``: what the model makes of the noisy signals, for validation."""
+
+
 class EnhancementTask(lightning.LightningModule):
-    """Supervised training of a model that maps noisy to clean waveforms.
+    """Training of a model that maps noisy to clean waveforms, by any objective.
 
     Args:
         model: the network.
-        loss: takes estimate, clean and noisy.
+        objective: what training minimises.
         optimizer: makes an optimiser from parameters.
         total_steps: at which the learning rate's cosine reaches ``final_lr_scale``.
         warmup_steps: of a linear rise of the learning rate, before the cosine.
@@ -37,7 +48,7 @@ class EnhancementTask(lightning.LightningModule):
     def __init__(
         self,
         model: EnhancementModel,
-        loss: WeightedLoss,
+        objective: Objective,
         optimizer: partial[Optimizer],
         total_steps: int,
         warmup_steps: int = 200,
@@ -46,7 +57,7 @@ class EnhancementTask(lightning.LightningModule):
     ):
         super().__init__()
         self.model = model
-        self.loss = loss
+        self.objective = objective
         self.make_optimizer = optimizer
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
@@ -56,16 +67,13 @@ class EnhancementTask(lightning.LightningModule):
         self.scores: dict[str, list[float]] = defaultdict(list)
         self.failures = 0
 
-    def forward(self, audio: Tensor) -> Tensor:
-        return self.model(audio)
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.objective(self.model, batch)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        estimate = self.model(batch.noisy)
-        # Spectral losses in full precision, whatever the network ran in.
-        with torch.autocast(estimate.device.type, enabled=False):
-            total, parts = self.loss(estimate.float(), batch.clean, batch.noisy)
-        self.log("train/loss", total, prog_bar=True)
-        self.log_dict({f"train/{name}": value for name, value in parts.items()})
+        total, parts = self(batch)
+        self.log("train/loss", total, prog_bar=True, batch_size=len(batch.noisy))
+        self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=len(batch.noisy))
         return total
 
     def on_validation_epoch_start(self) -> None:
@@ -73,23 +81,20 @@ class EnhancementTask(lightning.LightningModule):
         self.scores.clear()
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        with torch.autocast(batch.noisy.device.type, enabled=False):
-            estimate = self.model(batch.noisy)
-            total, _ = self.loss(estimate, batch.clean, batch.noisy)
-        self.log("valid/loss", total, batch_size=len(estimate))
+        total, _ = self(batch)
+        self.log("valid/loss", total, batch_size=len(batch.noisy), sync_dist=True)
+        estimate = self.objective.enhance(self.model, batch)
         for clean, noisy, out in zip(batch.clean, batch.noisy, estimate, strict=True):
             if len(self.examples) < self.audio_examples:
-                self.examples.append((noisy.cpu(), out.cpu(), clean.cpu()))
+                self.examples.append((noisy.cpu(), out.float().cpu(), clean.cpu()))
             self._score(clean.cpu().numpy(), noisy.cpu().numpy(), out.float().cpu().numpy())
 
     def on_validation_epoch_end(self) -> None:
-        means = {name: float(np.mean(values)) for name, values in self.scores.items()}
-        means = {name: value for name, value in means.items() if math.isfinite(value)}
+        means = self._means()
         if {"pesq", "stoi", "si_sdr"} <= set(means):
             # One number to choose weights by: each metric over its useful range, as differences that matter.
             means["quality"] = means["pesq"] + 5 * means["stoi"] + means["si_sdr"] / 10
         self.log_dict({f"valid/{name}": value for name, value in means.items()}, prog_bar=True)
-        self.log("valid/unscored", float(self.failures))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self.model.parameters())
@@ -103,6 +108,17 @@ class EnhancementTask(lightning.LightningModule):
         schedule: LRSchedulerConfigType = {"scheduler": LambdaLR(optimizer, scale), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
+    def _means(self) -> dict[str, float]:
+        """Means of the scores over the items of all processes, and how many items had none."""
+        names = ("pesq", "stoi", "si_sdr")
+        sums = [float(np.sum(self.scores[name])) for name in names]
+        counts = [float(len(self.scores[name])) for name in names]
+        totals = torch.tensor([*sums, *counts, float(self.failures)], device=self.device)
+        totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
+        sums, counts, failures = totals[:3].tolist(), totals[3:6].tolist(), float(totals[6])
+        means = {name: s / n for name, s, n in zip(names, sums, counts, strict=True) if n}
+        return {**means, "unscored": failures}
+
     def _score(self, clean: np.ndarray, noisy: np.ndarray, estimate: np.ndarray) -> None:
         """Adds one item's scores; an item without speech or without noise has none."""
         rate = self.model.sample_rate
@@ -110,7 +126,7 @@ class EnhancementTask(lightning.LightningModule):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)
                 scores = {
-                    "pesq": pesq_wb(clean, estimate, rate),
+                    "pesq": pesq_wb(_at_16k(clean, rate), _at_16k(estimate, rate), 16000),
                     "stoi": stoi(clean, estimate, rate),
                     "si_sdr": si_sdr(clean, estimate),
                 }
@@ -122,3 +138,8 @@ class EnhancementTask(lightning.LightningModule):
                 self.scores[name].append(value)
         else:
             self.failures += 1
+
+
+def _at_16k(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The rate of wide-band PESQ."""
+    return audio if sample_rate == 16000 else soxr.resample(audio, sample_rate, 16000)
