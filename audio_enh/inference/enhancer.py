@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audio_enh.dsp.drywet import wet_weight
 from audio_enh.errors import UserError
 from audio_enh.inference.runners import CausalRunner, ModelRunner, WindowRunner
 from audio_enh.inference.stream import EnhanceStream, check_finite
@@ -160,22 +161,6 @@ class Enhancer:
 
     def _enhance_window(self, audio: Tensor, start: int) -> Tensor:
         return self.model(audio)
-
-
-def wet_weight(strength: float = 1.0, max_attenuation: float | None = None) -> float:
-    """Weight of the enhanced signal in the output, the rest being the input; see :meth:`Enhancer.enhance`.
-
-    With ``a = 10 ** (-max_attenuation / 20)`` and input ``speech + noise``, a model that leaves only
-    ``speech`` gives ``(1 - a) * speech + a * (speech + noise) = speech + a * noise``: the noise is down by
-    ``max_attenuation`` dB and the speech as it was.
-    """
-    if not 0 <= strength <= 1:
-        raise UserError(f"strength must lie between 0 (input) and 1 (enhanced), not be {strength}")
-    if max_attenuation is None:
-        return float(strength)
-    if not max_attenuation >= 0:
-        raise UserError(f"max_attenuation must be 0 dB or more, not {max_attenuation}")
-    return min(float(strength), 1 - 10 ** (-max_attenuation / 20))
 
 
 def _checked_rate(sample_rate: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from audio_enh.dsp.drywet import SilenceGate
 from audio_enh.dsp.resample import StreamResampler
 from audio_enh.errors import CheckpointError, UserError
 from audio_enh.inference.runners import ModelRunner
@@ -128,43 +129,6 @@ class EnhanceStream:
             pieces.append(block)
             samples -= block.shape[1]
         return np.concatenate(pieces, axis=1)
-
-
-class SilenceGate:
-    """Keeps digital silence digital.
-
-    A model may hum a little when nothing comes in. Where the input has been exactly zero for
-    ``hold_seconds``, the output is made zero as well, after a fade. Shorter gaps (packet loss, edits) are
-    left to the model, which may be one that fills them. Before the signal there was silence.
-
-    Args:
-        sample_rate: in Hz.
-        channels: each is gated by itself.
-    """
-
-    hold_seconds = 0.5
-    fade_seconds = 0.05
-
-    def __init__(self, sample_rate: int, channels: int):
-        self._hold = round(self.hold_seconds * sample_rate)
-        self._fade = max(1, round(self.fade_seconds * sample_rate))
-        self._run = np.full(channels, self._hold)  # zeros in a row so far, no more than hold
-
-    def __call__(self, dry: Audio) -> Audio | None:
-        """Gains ``(channels, n)`` between 0 and 1 for the output of ``dry``, or None where all are 1."""
-        silent = dry == 0
-        if not silent.size:
-            return None
-        if not silent.any():
-            self._run[:] = 0
-            return None
-        position = np.arange(1, dry.shape[1] + 1)
-        last_sound = np.maximum.accumulate(np.where(silent, 0, position), axis=1)
-        run = position - last_sound + np.where(last_sound == 0, self._run[:, None], 0)
-        self._run = np.minimum(run[:, -1], self._hold)
-        if run.max() <= self._hold - self._fade:
-            return None
-        return np.clip((self._hold - run) / self._fade, 0, 1).astype(np.float32)
 
 
 def check_finite(audio: NDArray[np.floating], sample_rate: int, start: int = 0) -> None:
