@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperGroup
 
 import audio_enh
-from audio_enh.cli import compare, demo, doctor, enhance, evaluate, models, train
+from audio_enh.cli import compare, data, demo, doctor, enhance, evaluate, models, train
 from audio_enh.cli._errors import debugging, describe
 from audio_enh.errors import UserError
 
@@ -75,6 +75,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("train")(train.train)
 app.command("mix")(train.mix)
+app.add_typer(data.app, name="data")
 
 
 def _print_version(wanted: bool) -> None:

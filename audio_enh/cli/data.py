@@ -1,0 +1,103 @@
+"""``audio-enh data prepare``: public collections, as downloaded, to audio and a manifest for training."""
+
+from __future__ import annotations
+
+import functools
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Data for training.", no_args_is_help=True)
+
+
+class Collection(str, Enum):
+    """What ``prepare`` knows."""
+
+    vbdmd = "vbdmd"
+    ears = "ears"
+    dns = "dns"
+    libritts = "libritts"
+    wham = "wham"
+    folder = "folder"
+
+
+class Kind(str, Enum):
+    """What a folder of one's own holds."""
+
+    speech = "speech"
+    noise = "noise"
+    rir = "rir"
+    pairs = "pairs"
+
+
+@app.command("prepare")
+def prepare(
+    collection: Annotated[
+        Collection,
+        typer.Argument(
+            help="VoiceBank-DEMAND, EARS, DNS challenge, LibriTTS, WHAM! noise, or a folder of your own.",
+            show_default=False,
+        ),
+    ],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Folder with the audio, or with the archives as downloaded.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder for the audio and manifest.csv.")],
+    sample_rate: Annotated[
+        int, typer.Option(min=8000, max=48000, help="Hz; recipes expect 16000 or 48000.")
+    ] = 16000,
+    kind: Annotated[Kind | None, typer.Option(help="For `folder`: what it holds.")] = None,
+    name: Annotated[str, typer.Option(help="For `folder`: its name in the manifest.")] = "folder",
+    valid_fraction: Annotated[float, typer.Option(help="For `folder`: part kept for validation.")] = 0.05,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Threads; 0: one per processor.")] = 0,
+    allow_incomplete: Annotated[bool, typer.Option(help="Take a copy of which files are missing.")] = False,
+    skip_broken: Annotated[bool, typer.Option(help="Leave out files that cannot be read.")] = False,
+) -> None:
+    """Check, resample and split speech and noise for training.
+
+    `audio-enh data prepare vbdmd Downloads -o data`, then `audio-enh train experiment=sgmse_vbdmd
+    manifest=data/manifest.csv`. Several collections may share one output folder. A run that was stopped goes on
+    where it was.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from audio_enh.data.prepare import CORPORA
+    from audio_enh.data.prepare import prepare as run
+    from audio_enh.data.prepare.corpora import folder
+    from audio_enh.errors import UserError
+
+    corpus = CORPORA.get(collection.value)
+    if corpus is not None:
+        if kind is not None:
+            raise UserError(f"--kind is for `folder`; {collection.value} knows what it holds")
+        name, find = collection.value, corpus.find
+    else:
+        if kind is None:
+            raise UserError("a folder of your own needs --kind speech, noise, rir or pairs")
+        if name in CORPORA or not name.isidentifier():
+            raise UserError(f"--name {name!r}: letters, digits and _, and none of {', '.join(CORPORA)}")
+        find = functools.partial(folder, kind=kind.value, valid_fraction=valid_fraction)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(collection.value, total=None)
+        report = run(
+            name,
+            find,
+            source,
+            out,
+            corpus=corpus,
+            sample_rate=sample_rate,
+            jobs=jobs,
+            allow_incomplete=allow_incomplete,
+            skip_broken=skip_broken,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for reason in report.skipped:
+        typer.echo(f"skipped: {reason}", err=True)
+    for (what, split), seconds in sorted(report.seconds.items()):
+        typer.echo(f"{what:7} {split:6} {report.files[what, split]:7} files {seconds / 3600:8.2f} h")
+    typer.echo(str(report.manifest))

@@ -1,0 +1,6 @@
+"""From public speech and noise collections, as downloaded, to audio at one rate and a manifest."""
+
+from audio_enh.data.prepare.convert import Report, prepare
+from audio_enh.data.prepare.corpora import CORPORA, Corpus, Entry
+
+__all__ = ["CORPORA", "Corpus", "Entry", "Report", "prepare"]

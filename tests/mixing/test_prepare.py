@@ -1,0 +1,280 @@
+"""Public collections, as small stand-ins of their structure, through the real command."""
+
+import csv
+import hashlib
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio_enh.cli import run
+from audio_enh.data.packed import AudioFolder, PairFolder
+from audio_enh.data.prepare import corpora
+from audio_enh.data.prepare.archives import unpack_archives
+from audio_enh.errors import UserError
+
+
+def sound(path: Path, rate: int = 48000, seconds: float = 0.25, channels: int = 1, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    soundfile.write(path, 0.1 * rng.standard_normal((round(rate * seconds), channels)), rate)
+    return path
+
+
+def voicebank(root: Path) -> Path:
+    for stem, speakers in (
+        ("trainset_28spk_wav", ("p226", "p287", "p228", "p230")),
+        ("testset_wav", ("p232",)),
+    ):
+        for side in ("clean", "noisy"):
+            for i, speaker in enumerate(speakers):
+                sound(root / f"{side}_{stem}" / f"{speaker}_00{i}.wav", seed=i + 10 * (side == "noisy"))
+    return root
+
+
+def ears(root: Path) -> Path:
+    for speaker in ("p001", "p099", "p100", "p102"):
+        for style in ("emo_anger_freeform", "vegetative_eating", "whisper_1"):
+            sound(root / speaker / f"{style}.wav")
+    return root
+
+
+def dns(root: Path) -> Path:
+    base = root / "datasets_fullband"
+    for reader in range(40):
+        sound(
+            base / "clean_fullband" / "read_speech" / f"book_1_chp_2_reader_{reader:05}_3.wav", seconds=0.05
+        )
+        sound(
+            base / "clean_fullband" / "read_speech" / f"book_4_chp_2_reader_{reader:05}_0.wav", seconds=0.05
+        )
+    sound(base / "noise_fullband" / "door_1.wav")
+    sound(base / "impulse_responses" / "SLR26" / "small" / "room_0.wav", channels=2)
+    for side in ("clean", "noisy"):
+        name = "clean_fileid_7.wav" if side == "clean" else "clnsp1_door_snr3_fileid_7.wav"
+        sound(base / "test_set" / "synthetic" / "no_reverb" / side / name, rate=16000)
+    return root
+
+
+def libritts(root: Path) -> Path:
+    for subset in ("train-clean-100", "dev-clean", "test-other"):
+        sound(root / "LibriTTS" / subset / "19" / "198" / f"19_198_{subset}.wav", rate=24000)
+    return root
+
+
+def wham(root: Path) -> Path:
+    for code in ("tr", "cv", "tt"):
+        sound(root / "wham_noise" / code / f"{code}_1.wav", rate=16000, channels=2)
+    sound(root / "high_res_wham" / "audio" / "place_1.wav")
+    return root
+
+
+def call(*words, capsys=None):
+    code = run(["data", "prepare", *map(str, words)])
+    return code, capsys.readouterr() if capsys else None
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "manifest.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def counts(out: Path) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for row in rows(out):
+        key = row["kind"], row["split"]
+        found[key] = found.get(key, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "expected"),
+    [
+        (
+            "vbdmd",
+            voicebank,
+            {
+                ("pair", "train"): 2,
+                ("pair", "valid"): 2,
+                ("pair", "test"): 1,
+                ("speech", "train"): 2,
+                ("speech", "valid"): 2,
+                ("speech", "test"): 1,
+            },
+        ),
+        ("ears", ears, {("speech", "train"): 4, ("speech", "valid"): 2, ("speech", "test"): 2}),
+        ("libritts", libritts, {("speech", "train"): 1, ("speech", "valid"): 1, ("speech", "test"): 1}),
+        ("wham", wham, {("noise", "train"): 2, ("noise", "valid"): 1, ("noise", "test"): 1}),
+    ],
+)
+def test_collection_is_resampled_and_split(name, make, expected, tmp_path):
+    out = tmp_path / "out"
+    assert call(name, make(tmp_path / "source"), "-o", out, "--allow-incomplete")[0] == 0
+    assert counts(out) == expected
+    for row in rows(out):
+        for path in filter(None, (row["path"], row["clean"])):
+            info = soundfile.info(str(out / path))
+            assert (info.samplerate, info.channels) == (16000, 1)
+            assert info.duration == pytest.approx(float(row["seconds"]), abs=1e-3)
+
+
+def test_voicebank_validates_on_p226_and_p287_and_recipes_read_it(tmp_path):
+    out = tmp_path / "out"
+    call("vbdmd", voicebank(tmp_path / "source"), "-o", out, "--allow-incomplete")
+    assert {row["speaker"] for row in rows(out) if row["split"] == "valid"} == {"p226", "p287"}
+    noisy, clean = PairFolder(str(out / "manifest.csv"), {"kind": "pair", "split": "train"}).files()
+    assert [p.name for p in noisy] == [p.name for p in clean] == ["p228_002.flac", "p230_003.flac"]
+    source, _ = soundfile.read(tmp_path / "source" / "clean_trainset_28spk_wav" / "p228_002.wav")
+    assert len(soundfile.read(clean[0])[0]) == len(source) // 3
+
+
+def test_dns_keeps_a_reader_on_one_side_and_pairs_by_fileid(tmp_path):
+    out = tmp_path / "out"
+    assert call("dns", dns(tmp_path / "source"), "-o", out)[0] == 0
+    speech = [row for row in rows(out) if row["kind"] == "speech" and row["split"] != "test"]
+    by_reader: dict[str, set[str]] = {}
+    for row in speech:
+        by_reader.setdefault(row["speaker"], set()).add(row["split"])
+    assert len(by_reader) == 40
+    assert all(len(splits) == 1 for splits in by_reader.values())
+    assert set.union(*by_reader.values()) == {"train", "valid"}
+    assert counts(out)["pair", "test"] == 1
+    assert sum(n for (kind, _), n in counts(out).items() if kind == "rir") == 1
+
+
+def test_own_folders_and_several_collections_share_a_manifest(tmp_path):
+    out = tmp_path / "out"
+    for talker in range(30):
+        sound(tmp_path / "talk" / f"t{talker}" / "a.flac", rate=16000, seconds=0.05)
+        sound(tmp_path / "talk" / f"t{talker}" / "b.flac", rate=16000, seconds=0.05)
+    arguments = ("--kind", "speech", "--name", "mine", "--valid-fraction", "0.2")
+    assert call("folder", tmp_path / "talk", "-o", out, *arguments)[0] == 0
+    assert call("wham", wham(tmp_path / "noise"), "-o", out)[0] == 0
+    assert {row["source"] for row in rows(out)} == {"mine", "wham"}
+    sides = {row["speaker"]: set() for row in rows(out) if row["source"] == "mine"}
+    for row in rows(out):
+        if row["source"] == "mine":
+            sides[row["speaker"]].add(row["split"])
+    assert len(sides) == 30
+    assert all(len(splits) == 1 for splits in sides.values())
+    assert call("wham", tmp_path / "noise", "-o", out)[0] == 0  # again: its rows are replaced, not doubled
+    assert counts(out)["noise", "train"] == 2
+    assert AudioFolder(str(out / "manifest.csv"), {"kind": "noise", "split": "train"}).files()
+
+
+def test_stopped_run_goes_on_and_changed_files_are_done_again(tmp_path):
+    source, out = wham(tmp_path / "source"), tmp_path / "out"
+    call("wham", source, "-o", out)
+    done = out / "wham" / "train" / "tr_1.flac"
+    before = done.stat().st_mtime_ns
+    call("wham", source, "-o", out)
+    assert done.stat().st_mtime_ns == before
+    sound(source / "wham_noise" / "tr" / "tr_1.wav", rate=16000, seconds=0.5)
+    os.utime(source / "wham_noise" / "tr" / "tr_1.wav", (before / 1e9 + 5, before / 1e9 + 5))
+    call("wham", source, "-o", out)
+    assert soundfile.info(str(done)).duration == 0.5
+    call("wham", source, "-o", out, "--sample-rate", "8000")
+    assert soundfile.info(str(done)).samplerate == 8000
+
+
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "said"),
+    [
+        (lambda root: None, ("vbdmd", "--x"), "No such option"),
+        (lambda root: None, ("vbdmd",), "has 2 train pairs of VoiceBank-DEMAND, 28 speakers, not 10802"),
+        (
+            lambda root: (root / "clean_testset_wav" / "p232_000.wav").unlink(),
+            ("vbdmd", "--allow-incomplete"),
+            "has no clean file",
+        ),
+        (
+            lambda root: sound(root / "clean_testset_wav" / "p232_000.wav", seconds=0.3),
+            ("vbdmd", "--allow-incomplete"),
+            "not equally long",
+        ),
+        (
+            lambda root: (root / "noisy_testset_wav" / "p232_000.wav").write_bytes(b"RIFF"),
+            ("vbdmd", "--allow-incomplete"),
+            "p232_000.wav",
+        ),
+        (
+            lambda root: soundfile.write(
+                root / "noisy_testset_wav" / "p232_000.wav", np.full(99, np.nan), 48000, "FLOAT"
+            ),
+            ("vbdmd", "--allow-incomplete"),
+            "NaN",
+        ),
+        (
+            lambda root: sound(root / "noisy_testset_wav" / "p232_000.wav", rate=8000),
+            ("vbdmd", "--allow-incomplete"),
+            "less than the 16000 Hz",
+        ),
+        (lambda root: None, ("ears",), "p001 to p107"),
+        (lambda root: None, ("folder",), "--kind"),
+        (lambda root: None, ("ears", "--kind", "speech"), "--kind"),
+    ],
+)
+def test_mistake_is_one_line_and_leaves_no_manifest(spoil, arguments, said, tmp_path, capsys):
+    source = voicebank(tmp_path / "source")
+    spoil(source)
+    name, *options = arguments
+    code, captured = call(name, source, "-o", tmp_path / "out", *options, capsys=capsys)
+    assert code == 2
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+
+
+def test_broken_files_can_be_skipped(tmp_path, capsys):
+    source, out = voicebank(tmp_path / "source"), tmp_path / "out"
+    (source / "noisy_trainset_28spk_wav" / "p228_002.wav").write_bytes(b"RIFF")
+    code, captured = call("vbdmd", source, "-o", out, "--allow-incomplete", "--skip-broken", capsys=capsys)
+    assert code == 0
+    assert "p228_002.wav" in captured.err
+    assert counts(out)["pair", "train"] == 1
+
+
+def zipped(folder: Path, archive: Path) -> None:
+    with zipfile.ZipFile(archive, "w") as content:
+        for path in sorted(folder.rglob("*.wav")):
+            content.write(path, path.relative_to(folder.parent))
+
+
+def test_archives_are_unpacked_once(tmp_path, monkeypatch):
+    plain, source, out = voicebank(tmp_path / "plain"), tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for folder in plain.iterdir():
+        zipped(folder, source / f"{folder.name}.zip")
+    assert call("vbdmd", source, "-o", out, "--allow-incomplete")[0] == 0
+    assert counts(out)["pair", "train"] == 2
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", lambda *_: pytest.fail("unpacked again"))
+    assert call("vbdmd", source, "-o", out, "--allow-incomplete")[0] == 0
+
+
+def test_archive_with_a_published_sum_must_be_that_one(tmp_path):
+    archive = tmp_path / "dev-clean.tar.gz"
+    with tarfile.open(archive, "w:gz") as content:
+        data = b"x" * 100
+        member = tarfile.TarInfo("LibriTTS/dev-clean/1/2/a.wav")
+        member.size = len(data)
+        content.addfile(member, io.BytesIO(data))
+    true = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert unpack_archives(tmp_path, {archive.name: true}, tmp_path / "out")
+    published = corpora.CORPORA["libritts"].archives
+    with pytest.raises(UserError, match="SHA-256"):
+        unpack_archives(tmp_path, published, tmp_path / "other")
+
+
+def test_damaged_archive_is_said_and_leaves_nothing(tmp_path):
+    zipped(wham(tmp_path / "plain"), tmp_path / "wham_noise.zip")
+    content = bytearray((tmp_path / "wham_noise.zip").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (tmp_path / "wham_noise.zip").write_bytes(content)
+    with pytest.raises(UserError, match="fetch it again"):
+        unpack_archives(tmp_path, {"wham_noise.zip": None}, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
