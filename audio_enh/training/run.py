@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 import hydra
 import lightning
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from audio_enh.inference.checkpoint import save_checkpoint
@@ -27,21 +31,22 @@ def train(config: DictConfig) -> float | None:
     Returns:
         The best value of ``config.monitor``, for sweeps; None if there was no validation.
     """
-    lightning.seed_everything(config.seed, workers=True)
+    _take_job(config)
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
     if config.threads:
         torch.set_num_threads(config.threads)
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, out / "recipe.yaml")
+    if rank_zero_only.rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, out / "recipe.yaml")
 
     model = hydra.utils.instantiate(config.model)
     if config.init_from:
         _initialise(model, config.init_from)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    task = EnhancementTask(
-        model, hydra.utils.instantiate(config.objective), **hydra.utils.instantiate(config.optim)
-    )
+    objective = hydra.utils.instantiate(config.objective)
+    task = EnhancementTask(model, objective, **hydra.utils.instantiate(config.optim))
     data = hydra.utils.instantiate(config.data)
 
     best = ModelCheckpoint(
@@ -54,9 +59,22 @@ def train(config: DictConfig) -> float | None:
     log.info("%s", f"resuming from {resume}" if resume else "starting from step 0")
     trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=False)
 
-    if config.export and best.best_model_path:
+    if config.export and best.best_model_path and trainer.is_global_zero:
         export(config, Path(best.best_model_path), Path(config.export), best.best_model_score)
     return float(best.best_model_score) if best.best_model_score is not None else None
+
+
+def _take_job(config: DictConfig) -> None:
+    """Make a job of a sweep a run of its own, and tell Lightning how to start the same job once more per GPU."""
+    if not HydraConfig.initialized():
+        return
+    job = HydraConfig.get()
+    if job.mode == RunMode.MULTIRUN:
+        config.out = job.runtime.output_dir
+        if config.export:
+            config.export = str(Path(config.export) / str(job.job.num))
+    changed = [f"out={config.out}", f"export={config.export}"] if job.mode == RunMode.MULTIRUN else []
+    sys.argv = [str(Path(__file__).with_name("worker.py")), *job.overrides.task, *changed]
 
 
 def export(config: DictConfig, weights: Path, folder: Path, score: torch.Tensor | None = None) -> None:

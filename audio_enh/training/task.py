@@ -72,8 +72,14 @@ class EnhancementTask(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         total, parts = self(batch)
-        self.log("train/loss", total, prog_bar=True, batch_size=len(batch.noisy))
-        self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=len(batch.noisy))
+        several = self.trainer.world_size > 1
+        values = {"loss": total.detach(), **parts}
+        self.log_dict(
+            {f"train/{name}": value for name, value in values.items()},
+            prog_bar=True,
+            batch_size=len(batch.noisy),
+            sync_dist=several,
+        )
         return total
 
     def on_validation_epoch_start(self) -> None:
@@ -94,7 +100,8 @@ class EnhancementTask(lightning.LightningModule):
         if {"pesq", "stoi", "si_sdr"} <= set(means):
             # One number to choose weights by: each metric over its useful range, as differences that matter.
             means["quality"] = means["pesq"] + 5 * means["stoi"] + means["si_sdr"] / 10
-        self.log_dict({f"valid/{name}": value for name, value in means.items()}, prog_bar=True)
+        # The values are the same in all processes already; without sync_dist Lightning would warn.
+        self.log_dict({f"valid/{name}": value for name, value in means.items()}, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self.model.parameters())
