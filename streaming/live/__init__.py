@@ -1,0 +1,1 @@
+"""Live audio: devices, the threads between them, and the virtual microphone. See `Session`."""

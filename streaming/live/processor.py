@@ -1,0 +1,221 @@
+"""What happens to a block between the two rings. Runs on the worker's thread."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio_enh.streaming.resampler import Resampler
+
+from .drift import DriftController
+from .endpoints import Capture, Playback
+from .fades import Fader, cut
+from .load import LoadGovernor
+from .meters import History, LevelMeter
+
+Audio = NDArray[np.float32]
+Listener = Callable[[Audio], None]
+
+FADE_SECONDS = 0.02
+SEAM_SECONDS = 0.005
+# What the output holds more than its target by is left to the trim (below), cut out in cross-faded pieces, or
+# dropped at once (above): 8 ms would take the trim 8 seconds, and 100 ms of cuts would be heard as a stutter.
+CUT_ABOVE = 0.008
+DROP_ABOVE = 0.1
+# Every underrun makes the reserve larger by this, up to that.
+MORE_RESERVE = 0.005
+LARGEST_RESERVE = 0.1
+
+
+class Latency(Protocol):
+    """By part, in samples of the engine's rate."""
+
+    @property
+    def resampler_in(self) -> float: ...
+    @property
+    def model(self) -> float: ...
+    @property
+    def buffering(self) -> float: ...
+    @property
+    def resampler_out(self) -> float: ...
+
+
+class Engine(Protocol):
+    """What of `audio_enh.streaming.Stream` is used here."""
+
+    sample_rate: int
+    channels: int
+    latency_samples: int
+    strength: float
+    max_attenuation: float | None
+    invalid_samples: int
+    model_failures: int
+
+    @property
+    def latency(self) -> Latency: ...
+
+    def process(self, block: Audio, *, run_model: bool = True) -> Audio: ...
+
+
+class Processor:
+    """Takes blocks from the microphone's ring, enhances them, and keeps the loudspeaker's ring filled.
+
+    Args:
+        engine: at the microphone's rate; one or two channels.
+        capture: the microphone.
+        playback: the loudspeaker; None if nothing is to be heard.
+        reserve: seconds of sound that the output holds against jitter, beyond the microphone's block.
+
+    Attributes:
+        strength: of the enhancement, 0 to 1; may be set at any time, as may the next two.
+        bypassed: the input is heard, equally late.
+        muted: nothing is heard or recorded.
+        frame_times: seconds of work for each of the last blocks.
+        governor, drift, resampler, input_meter, output_meter: to be looked at.
+        on_input, on_output: called with every block ``(channels, n)``, before and after, at the microphone's rate.
+    """
+
+    def __init__(
+        self, engine: Engine, capture: Capture, playback: Playback | None, *, reserve: float = 0.015
+    ):
+        self.engine = engine
+        self.capture = capture
+        self.strength = engine.strength
+        self.bypassed = False
+        self.muted = False
+        self.reserve = reserve
+        self.governor = LoadGovernor()
+        blocks = round(10 * capture.sample_rate / capture.block)
+        self.input_meter = LevelMeter(blocks)
+        self.output_meter = LevelMeter(blocks)
+        self.frame_times = History(1000)
+        self.waits = History(blocks)
+        self.on_input: Listener | None = None
+        self.on_output: Listener | None = None
+        self._volume = Fader(round(FADE_SECONDS * engine.sample_rate))
+        self.set_capture(capture)
+        self.set_playback(playback)
+
+    def set_capture(self, capture: Capture) -> None:
+        """Another microphone, or the same one again; of the same rate and block."""
+        if (capture.sample_rate, capture.block) != (self.engine.sample_rate, self.capture.block):
+            raise ValueError("another rate or block needs another engine")
+        self.capture = capture
+        self._frames = np.empty((capture.block, capture.channels), np.float32)
+
+    def set_playback(self, playback: Playback | None) -> None:
+        """Another loudspeaker, or the same one again; of any rate."""
+        self.playback = playback
+        self._underruns = 0
+        self._measured = 0.0
+        if playback is not None:
+            self.resampler = Resampler(self.engine.sample_rate, playback.sample_rate, self.engine.channels)
+            self.drift = DriftController(self._wanted())
+
+    def _wanted(self) -> float:
+        """Seconds of sound between the two clocks: the block that is being captured, and the reserve."""
+        return self.capture.block / self.capture.sample_rate + self.reserve
+
+    def run(self, timeout: float = 0.1) -> bool:
+        """Wait for the microphone and do what is there to do. False if nothing came."""
+        block = self.capture.block
+        if self.capture.ring.fill < block:
+            self.capture.wait(timeout)
+        worked = False
+        while self.capture.ring.fill >= block:
+            self._block()
+            worked = True
+        return worked
+
+    def _block(self) -> None:
+        began = time.perf_counter()
+        capture, engine = self.capture, self.engine
+        self.waits.add(capture.beat.since(began))
+        waiting = capture.ring.fill / capture.sample_rate
+        capture.ring.read_into(self._frames)
+        audio = _as_channels(self._frames.T, engine.channels)
+        if self.on_input is not None:
+            self.on_input(audio)
+        self.input_meter.add(np.nan_to_num(audio, nan=0, posinf=0, neginf=0))
+
+        strength = 0.0 if self.bypassed else self.strength
+        if strength != engine.strength:
+            engine.strength = strength
+        run_model = self.governor.may_run(waiting, self._until_empty(began), began)
+        output = engine.process(audio, run_model=run_model)
+        if run_model:
+            self.governor.worked(time.perf_counter() - began, capture.block / capture.sample_rate)
+
+        self._volume.target = 0.0 if self.muted else 1.0
+        volume = self._volume.gains(output.shape[1])
+        if not isinstance(volume, float) or volume != 1:
+            output = output * volume
+        self.output_meter.add(output)
+        if self.on_output is not None:
+            self.on_output(output)
+        if self.playback is not None:
+            self._play(self.playback, output)
+        self.frame_times.add(time.perf_counter() - began)
+
+    def _until_empty(self, now: float) -> float:
+        if self.playback is None or not self.playback.playing:
+            return math.inf
+        return self.playback.reserve(now)
+
+    def _play(self, playback: Playback, audio: Audio) -> None:
+        if playback.underruns > self._underruns:
+            self._underruns = playback.underruns
+            self.reserve = min(self.reserve + MORE_RESERVE, LARGEST_RESERVE)
+            self.drift.retarget(self._wanted())
+        self.resampler.ratio_ppm = self.drift.ppm if playback.playing else self.drift.drift
+        audio = self.resampler.process(audio)
+
+        if not playback.beat.blocks:
+            return  # The device is not yet running: null sinks take two seconds.
+        excess = self._between(playback, audio.shape[1]) - self.drift.target
+        if not playback.playing:
+            # The way to the first sound: what is there, less what is too much of it, on to the target.
+            audio = self._trim(audio, excess, playback.sample_rate)
+            playback.ring.write(_as_channels(audio, playback.channels).T)
+            if excess >= 0:
+                self.drift.retarget(self._wanted())
+                playback.playing = True
+            return
+        if excess > DROP_ABOVE and not playback.skip:
+            playback.skip = round(excess * playback.sample_rate)
+            self.drift.retarget(self._wanted())
+        elif excess > CUT_ABOVE and (self.drift.filtered or 0) - self.drift.target > CUT_ABOVE:
+            audio = self._trim(audio, excess, playback.sample_rate)
+            self.drift.retarget(self._wanted())
+        else:
+            now = time.perf_counter()
+            self.drift.update(excess + self.drift.target, min(now - self._measured, 0.1))
+            self._measured = now
+        playback.ring.write(_as_channels(audio, playback.channels).T)
+
+    def _trim(self, audio: Audio, excess: float, sample_rate: int) -> Audio:
+        if excess <= 0:
+            return audio
+        return cut(audio, round(excess * sample_rate), round(SEAM_SECONDS * sample_rate))
+
+    def _between(self, playback: Playback, coming: int) -> float:
+        """Seconds of sound captured and not yet played, with ``coming`` frames about to be written."""
+        now = time.perf_counter()
+        captured = self.capture.ring.fill / self.capture.sample_rate + self.capture.beat.since(now)
+        return captured + coming / playback.sample_rate + playback.reserve(now)
+
+
+def _as_channels(audio: Audio, channels: int) -> Audio:
+    """Rows of ``(c, n)``: one becomes many by repetition, many become one by their mean."""
+    if audio.shape[0] == channels:
+        return audio
+    if channels == 1:
+        return audio.mean(axis=0, keepdims=True)
+    if audio.shape[0] == 1:
+        return np.broadcast_to(audio, (channels, audio.shape[1]))
+    return audio[np.arange(channels) % audio.shape[0]]
