@@ -95,11 +95,13 @@ class Stream:
         if channels < 1 or (block_length is not None and block_length < 1):
             raise UserError("channels and block_length must be 1 or more")
         rows = channels if channel_mode == "independent" else 1
-        if not isinstance(model, Backend):
-            model = open_backend(model, rows, backend=backend, device=device, threads=threads)
-        elif model.batch != rows:
-            raise UserError(f"the backend is for {model.batch} streams, not for {rows}")
-        self.backend: Backend = model
+        self.backend = (
+            model
+            if isinstance(model, Backend)
+            else open_backend(model, rows, backend=backend, device=device, threads=threads)
+        )
+        if self.backend.batch != rows:
+            raise UserError(f"the backend is for {self.backend.batch} streams, not for {rows}")
         self.model_rate = self.backend.sample_rate
         self.sample_rate = self.model_rate if sample_rate is None else sample_rate
         if not 1000 <= self.sample_rate <= 1_000_000:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import soxr
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,30 +10,12 @@ import audio_enh
 from audio_enh.errors import UserError
 from audio_enh.inference.enhancer import Enhancer
 from audio_enh.io import read_audio
-from audio_enh.models.causal_demucs import CausalDemucs
-from audio_enh.models.causal_unet import CausalUNet
 from audio_enh.streaming import Stream
 from audio_enh.streaming.torch_backend import TorchBackend
 from tests.inference.conftest import FirModel
+from tests.streaming.models import small_demucs, small_unet
 
 SAMPLE = "audio_enh/samples/noisy/rain.flac"
-
-
-def small_unet() -> CausalUNet:
-    torch.manual_seed(0)
-    model = CausalUNet(hop_length=32, window_length=128, channels=(4, 6), rnn_hidden=8)
-    with torch.no_grad():
-        model.to_mask.weight.mul_(30)  # a mask that does something
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.running_mean.normal_(0, 0.1)
-                module.running_var.uniform_(0.5, 2)
-    return model.eval()
-
-
-def small_demucs() -> CausalDemucs:
-    torch.manual_seed(0)
-    return CausalDemucs(hidden=4, depth=2, resample=2).eval()
 
 
 def noise(channels: int, samples: int, seed: int = 0) -> np.ndarray:

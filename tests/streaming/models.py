@@ -1,0 +1,27 @@
+"""Small causal models for the tests of this folder."""
+
+from __future__ import annotations
+
+import torch
+
+from audio_enh.models.causal_demucs import CausalDemucs
+from audio_enh.models.causal_unet import CausalUNet
+
+
+def small_unet() -> CausalUNet:
+    torch.manual_seed(0)
+    model = CausalUNet(hop_length=32, window_length=128, channels=(4, 6), rnn_hidden=8)
+    with torch.no_grad():
+        model.to_mask.weight.mul_(30)  # a mask that does something
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+    return model.eval()
+
+
+def small_demucs() -> CausalDemucs:
+    torch.manual_seed(0)
+    return CausalDemucs(hidden=4, depth=4, resample=2).eval()
