@@ -131,8 +131,6 @@ class TrainingStates(nn.Module):
         start = process.mean(x0, y, later) + over_items(process.std(later), x0) * z
         with torch.no_grad():
             clean = estimate(start, y, later)
-        # Autocast keeps the weights it has cast; those cast here have no gradient.
-        torch.clear_autocast_cache()
         x_t = deterministic_step(process, start, clean, y, later, t)
         std = over_items(process.std(t), x0)
         # The noise by which this state differs from its mean: what leads from here to the clean speech.

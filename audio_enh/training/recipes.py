@@ -41,7 +41,9 @@ def run_recipe(name: str, function: Callable[[DictConfig], Any], overrides: Sequ
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a traceback and exiting
     argv = sys.argv
-    sys.argv = [f"audio-enh {name}", *overrides]
+    # Hydra wants its overrides in one piece: its own flags go before them, wherever they were typed.
+    flags = [word for word in overrides if word.startswith("-") or not ("=" in word or word.startswith("~"))]
+    sys.argv = [f"audio-enh {name}", *flags, *(word for word in overrides if word not in flags)]
     try:
         hydra.main(version_base="1.3", config_path=RECIPES, config_name=name)(guarded)()
     except (HydraException, OmegaConfBaseException) as error:
