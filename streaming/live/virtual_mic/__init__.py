@@ -28,11 +28,15 @@ class VirtualMicrophone(Protocol):
 
     Attributes:
         name: what programs call it.
+        source: its name at the sound server.
         sink: what is to be played to: a sink of the sound server, or a device's name.
+        label: what the sink is called where people read it.
     """
 
     name: str
+    source: str
     sink: str
+    label: str
 
     def ensure(self) -> None:
         """Make it again if it has gone, with the server."""

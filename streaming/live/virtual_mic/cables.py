@@ -29,7 +29,8 @@ class Cable:
 
     def __init__(self, name: str, sink: str):
         self.name = name
-        self.sink = sink
+        self.source = name
+        self.sink = self.label = sink
 
     def ensure(self) -> None: ...
 

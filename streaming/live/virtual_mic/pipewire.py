@@ -28,6 +28,7 @@ class PipeWireMicrophone:
         self.channels = channels
         self.source = owner.slug(name)
         self.sink = f"{self.source}.input"
+        self.label = f"{name} (input)"
         self._child: subprocess.Popen[bytes] | None = None
 
     def ensure(self) -> None:

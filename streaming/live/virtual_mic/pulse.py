@@ -40,6 +40,7 @@ class PulseMicrophone:
         self.channels = channels
         self.source = owner.slug(name)
         self.sink = f"{self.source}.input"
+        self.label = f"{name} (input)"
         self._numbers: list[str] = []
 
     def ensure(self) -> None:
@@ -49,21 +50,20 @@ class PulseMicrophone:
             return
         self.remove()
         mark = f"{owner.PROPERTY}='{owner.me()}'"
-        label = self.name.replace("'", "").replace('"', "").replace("\\", "")
         shape = f"channels={self.channels} rate={SAMPLE_RATE}"
         try:
             self._load(
                 "module-null-sink",
                 f"sink_name={self.sink}",
                 *shape.split(),
-                f"sink_properties=\"device.description='{label} (input)' {mark}\"",
+                f"sink_properties=\"device.description='{_plain(self.label)}' {mark}\"",
             )
             self._load(
                 "module-remap-source",
                 f"master={self.sink}.monitor",
                 f"source_name={self.source}",
                 *shape.split(),
-                f"source_properties=\"device.description='{label}' {mark}\"",
+                f"source_properties=\"device.description='{_plain(self.name)}' {mark}\"",
             )
         except UserError as error:
             self.remove()
@@ -89,8 +89,9 @@ class PulseMicrophone:
 class ExistingMicrophone:
     """A sink with its source that somebody else made: used, and left there."""
 
-    def __init__(self, name: str, sink: str):
-        self.name = name
+    def __init__(self, name: str, source: str, sink: str):
+        self.name = self.label = name
+        self.source = source
         self.sink = sink
 
     def ensure(self) -> None: ...
@@ -112,7 +113,7 @@ def create(name: str, channels: int) -> PulseMicrophone | ExistingMicrophone:
             "choose another name, --virtual-mic NAME"
         )
     if _exists("sinks", microphone.sink) and _exists("sources", microphone.source):
-        return ExistingMicrophone(name, microphone.sink)
+        return ExistingMicrophone(name, microphone.source, microphone.sink)
     microphone.ensure()
     return microphone
 
@@ -143,3 +144,8 @@ def cleanup() -> list[str]:
 def _exists(kind: str, name: str) -> bool:
     rows = (line.split("\t") for line in pactl("list", "short", kind).splitlines())
     return any(len(row) > 1 and row[1] == name for row in rows)
+
+
+def _plain(label: str) -> str:
+    """Without what would end the quotes of a module's argument."""
+    return label.replace("'", "").replace('"', "").replace("\\", "")
