@@ -62,15 +62,17 @@ class DiffusionModel(Protocol):
 
     process: GaussianProcess
 
-    def analyse(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]: ...
+    def analyse(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
 
-    def synthesise(self, coefficients: Tensor, length: int) -> Tensor: ...
+    def synthesise(self, coefficients: Tensor, length: int, level: Tensor) -> Tensor: ...
 
     def score(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor: ...
 
     def denoise(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor: ...
 
     def velocity(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor: ...
+
+    def enhance(self, audio: Tensor, *, seed: int) -> Tensor: ...
 
 
 class DiffusionObjective(nn.Module, ABC):
@@ -93,7 +95,7 @@ class DiffusionObjective(nn.Module, ABC):
         """The scalar to minimise, and parts of it to log."""
         process, span = model.process, self.states.span(model.process)
         with torch.autocast(batch.noisy.device.type, enabled=False):
-            y, x0 = model.analyse(batch.noisy, batch.clean)
+            y, x0, level = model.analyse(batch.noisy, batch.clean)
         state = self.states(process, model.denoise, x0, y, batch.item)
         prediction = self.predict(model, state)
         with torch.autocast(batch.noisy.device.type, enabled=False):
@@ -103,8 +105,12 @@ class DiffusionObjective(nn.Module, ABC):
             if self.debiasing is not None:
                 weights = weights * self.debiasing(process, state.t, span, self.of_clean)
             total = (weights * losses).mean()
-            extra, parts = self.extra(model, batch, prediction)
+            extra, parts = self.extra(model, batch, prediction, level)
             return total + extra, {"diffusion": total.detach(), **parts}
+
+    def enhance(self, model: DiffusionModel, batch: Items) -> Tensor:
+        """``(batch, samples)`` by the model's own sampler, as at inference."""
+        return model.enhance(batch.noisy, seed=0)
 
     @abstractmethod
     def predict(self, model: DiffusionModel, state: State) -> Tensor:
@@ -115,7 +121,7 @@ class DiffusionObjective(nn.Module, ABC):
         """The loss of each item, ``(batch,)``."""
 
     def extra(
-        self, model: DiffusionModel, batch: Items, prediction: Tensor
+        self, model: DiffusionModel, batch: Items, prediction: Tensor, level: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Terms without a weight by time, and what to log of them."""
         return prediction.real.new_zeros(()), {}
@@ -177,6 +183,8 @@ class DataPrediction(DiffusionObjective):
 
     .. math:: \tfrac w 2 \, mean | \hat x_0 - x_0 |^2 + L(\hat x, x)
 
+    The signals are those divided by the level the model divides them by.
+
     Richter et al. 2024 (arXiv 2409.10753) add L1 and PESQ terms as ``L``; multi-resolution spectra teach faster.
 
     Args:
@@ -205,12 +213,12 @@ class DataPrediction(DiffusionObjective):
         return 0.5 * self.weight * _square(prediction - state.x0).flatten(1).mean(dim=1)
 
     def extra(
-        self, model: DiffusionModel, batch: Items, prediction: Tensor
+        self, model: DiffusionModel, batch: Items, prediction: Tensor, level: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if self.waveform is None:
-            return super().extra(model, batch, prediction)
-        estimate = model.synthesise(prediction, batch.noisy.shape[-1])
-        return self.waveform(estimate, batch.clean, batch.noisy)
+            return super().extra(model, batch, prediction, level)
+        estimate = model.synthesise(prediction, batch.noisy.shape[-1], torch.ones_like(level))
+        return self.waveform(estimate, batch.clean / level, batch.noisy / level)
 
 
 class FlowMatching(DiffusionObjective):

@@ -94,7 +94,7 @@ def export(config: DictConfig, weights: Path, folder: Path, score: torch.Tensor 
     info = {**_plain(config.info), "steps": int(content["global_step"])}
     if score is not None:
         info["scores"] = {str(config.monitor): round(float(score), 4)}
-    arguments = {k: v for k, v in _plain(config.model).items() if k != "_target_"}
+    arguments = {k: v for k, v in _plain(config.model).items() if not k.startswith("_")}
     save_checkpoint(folder, model, info, arguments=arguments)
     log.info("exported to %s", folder)
 

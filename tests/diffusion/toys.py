@@ -76,10 +76,10 @@ class Oracle(nn.Module):
     def analyse(self, noisy, clean):
         y, x0 = (x[:, None].to(torch.complex64) for x in (noisy, clean))
         self.clean = {tuple(row.flatten().tolist()): x for row, x in zip(y, x0, strict=True)}
-        return y, x0
+        return y, x0, torch.ones(len(y), 1)
 
-    def synthesise(self, coefficients, length):
-        return coefficients.real[:, 0, :length]
+    def synthesise(self, coefficients, length, level):
+        return coefficients.real[:, 0, :length] * level
 
     def denoise(self, x_t, y, t):
         return torch.stack([self.clean[tuple(row.flatten().tolist())] for row in y]) + self.error

@@ -11,3 +11,16 @@ def debug_run(tmp_path_factory):
         ["experiment=debug", f"out={out}", f"export={out / 'model'}", f"data.cache={out / 'cache'}"]
     )
     return out
+
+
+@pytest.fixture
+def small_network():
+    """Overrides that make an experiment's network small enough for a step in a test."""
+    with_ncsnpp = ("sgmse_", "bbed_", "sb_", "flow_")
+
+    def overrides(experiment: str) -> list[str]:
+        if experiment.startswith(with_ncsnpp) and experiment != "sgmse_lite":
+            return ["+model.network.channels=8"]
+        return []
+
+    return overrides

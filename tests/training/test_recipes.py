@@ -1,4 +1,4 @@
-"""Every experiment composes and every part of it can be made."""
+"""Every experiment composes, every part of it can be made, and the parts fit."""
 
 from importlib.resources import files
 
@@ -8,27 +8,75 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from audio_enh.data.datasets import Batch
 from audio_enh.models.base import EnhancementModel
 from audio_enh.training import recipes  # registers the resolver
+from audio_enh.training.task import EnhancementTask
 
-EXPERIMENTS = sorted(
-    entry.name.removesuffix(".yaml") for entry in (files("audio_enh.recipes") / "experiment").iterdir()
-)
+RECIPES = files("audio_enh.recipes")
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiment_composes_and_instantiates(name, tmp_path):
+def names(group: str) -> list[str]:
+    return sorted(entry.name.removesuffix(".yaml") for entry in (RECIPES / group).iterdir() if entry.is_file())
+
+
+def composed(*overrides: str):
     assert recipes.RECIPES.endswith("audio_enh.recipes")
     with initialize_config_module("audio_enh.recipes", version_base="1.3"):
-        config = compose("train", [f"experiment={name}", f"out={tmp_path}", "manifest=/data/manifest.csv"])
-    assert config.info.name != "custom"
+        config = compose("train", [*overrides, "out=/tmp/out", "manifest=/data/manifest.csv"])
     OmegaConf.resolve(config)
+    return config
+
+
+def a_batch(rate: int, seconds: float = 0.5) -> Batch:
+    clean = 0.1 * torch.randn(2, round(seconds * rate), generator=torch.Generator().manual_seed(0))
+    return Batch(clean + 0.1 * torch.randn_like(clean), clean, torch.zeros(2), torch.arange(2))
+
+
+@pytest.mark.parametrize("name", names("experiment"))
+def test_experiment_composes_and_instantiates(name):
+    config = composed(f"experiment={name}")
+    assert config.info.name != "custom"
     model = hydra.utils.instantiate(config.model)
     assert isinstance(model, EnhancementModel)
-    estimate = model.train()(torch.randn(2, 4000))
-    total, parts = hydra.utils.instantiate(config.loss)(estimate, torch.randn(2, 4000), torch.randn(2, 4000))
-    assert total.isfinite()
-    assert set(parts) == set(config.loss.terms)
-    hydra.utils.instantiate(config.optim)["optimizer"](model.parameters())
+    assert model.sample_rate == config.data.sample_rate
+    task = EnhancementTask(
+        model, hydra.utils.instantiate(config.objective), **hydra.utils.instantiate(config.optim)
+    )
+    # Every parameter that learns is in exactly one group of the optimiser.
+    groups = task.configure_optimizers()["optimizer"].param_groups
+    held = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in task.parameters() if p.requires_grad)
     hydra.utils.instantiate(config.data)
     hydra.utils.instantiate(config.callbacks)
+
+
+@pytest.mark.parametrize("name", names("experiment"))
+def test_experiment_takes_a_step(name, small_network):
+    """The parts fit: loss and gradients are finite, and every parameter that learns has one."""
+    config = composed(f"experiment={name}", *small_network(name))
+    torch.manual_seed(0)
+    model = hydra.utils.instantiate(config.model).train()
+    total, parts = hydra.utils.instantiate(config.objective)(model, a_batch(model.sample_rate))
+    total.backward()
+    assert total.isfinite()
+    assert parts
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize("group", ["times", "weights"])
+def test_switches_compose_with_every_diffusion_objective(group):
+    for switch in names(group):
+        for objective in ("score_matching", "denoising", "data_prediction", "flow_matching"):
+            config = composed("experiment=sgmse_lite", f"objective={objective}", f"+{group}={switch}")
+            hydra.utils.instantiate(config.objective)
+
+
+@pytest.mark.parametrize("name", names("loss"))
+def test_every_loss_can_be_made(name):
+    loss = hydra.utils.instantiate(composed(f"loss={name}", "data=samples").loss)
+    total, parts = loss(*torch.randn(3, 2, 8000))
+    assert total.isfinite()
+    assert set(parts) == set(loss.terms)
