@@ -14,7 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from audio_enh.diffusion.training_states import GaussianProcess, State, TrainingStates, over_items
+from audio_enh.diffusion.sdes import Process, over_items
+from audio_enh.diffusion.training_states import State, TrainingStates
 
 
 class Items(Protocol):
@@ -40,9 +41,7 @@ class Debiasing:
     def __init__(self, limit: float = 5.0):
         self.limit = limit
 
-    def __call__(
-        self, process: GaussianProcess, t: Tensor, span: tuple[float, float], of_clean: bool
-    ) -> Tensor:
+    def __call__(self, process: Process, t: Tensor, span: tuple[float, float], of_clean: bool) -> Tensor:
         """Weights ``(batch,)`` for times ``(batch,)``; the mean over ``span`` is 1."""
         grid = torch.linspace(*span, 256, device=t.device)
         raw = self._ratio(process, grid, of_clean)
@@ -51,16 +50,15 @@ class Debiasing:
         return self._ratio(process, t, of_clean).clamp(max=self.limit * typical) / clipped.mean()
 
     @staticmethod
-    def _ratio(process: GaussianProcess, t: Tensor, of_clean: bool) -> Tensor:
-        signal = process.mean(torch.ones_like(t), torch.zeros_like(t), t).clamp(min=1e-6)
-        ratio = process.std(t).clamp(min=1e-6) / signal
+    def _ratio(process: Process, t: Tensor, of_clean: bool) -> Tensor:
+        ratio = process.std(t).clamp(min=1e-6) / process.mean_weights(t)[0].clamp(min=1e-6)
         return 1 / ratio if of_clean else ratio
 
 
 class DiffusionModel(Protocol):
     """What an objective asks of a model."""
 
-    process: GaussianProcess
+    process: Process
 
     def analyse(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
 

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from audio_enh.diffusion.sdes import Process, over_items
 from audio_enh.diffusion.training_noise import assign_noise, item_noise, item_uniform
 from audio_enh.diffusion.training_times import TrainingTimes, UniformTimes, even_variates
 
 # Of each item's draws.
 NOISE, PERTURBATION, OWN, START = range(4)
-
-
-class GaussianProcess(Protocol):
-    """What training needs to know of a process: ``x_t`` given clean ``x0`` and noisy ``y`` is normal."""
-
-    T: float
-
-    def mean(self, x0: Tensor, y: Tensor, t: Tensor) -> Tensor: ...
-
-    def std(self, t: Tensor) -> Tensor: ...
 
 
 class State(NamedTuple):
@@ -80,13 +71,13 @@ class TrainingStates(nn.Module):
         self.assign = assign
         self.seed = seed
 
-    def span(self, process: GaussianProcess) -> tuple[float, float]:
+    def span(self, process: Process) -> tuple[float, float]:
         """Smallest and largest time drawn."""
         return self.t_min, process.T if self.t_max is None else self.t_max
 
     def forward(
         self,
-        process: GaussianProcess,
+        process: Process,
         estimate: Callable[[Tensor, Tensor, Tensor], Tensor],
         x0: Tensor,
         y: Tensor,
@@ -116,7 +107,7 @@ class TrainingStates(nn.Module):
 
     def _with_own(
         self,
-        process: GaussianProcess,
+        process: Process,
         estimate: Callable[[Tensor, Tensor, Tensor], Tensor],
         state: State,
         item: Tensor,
@@ -139,7 +130,7 @@ class TrainingStates(nn.Module):
 
 
 def deterministic_step(
-    process: GaussianProcess, x: Tensor, clean: Tensor, y: Tensor, t: Tensor, t_next: Tensor
+    process: Process, x: Tensor, clean: Tensor, y: Tensor, t: Tensor, t_next: Tensor
 ) -> Tensor:
     """From ``x`` at ``t`` to ``t_next``, the clean estimate and the implied noise kept.
 
@@ -149,8 +140,3 @@ def deterministic_step(
     before, after = process.std(t), process.std(t_next)
     ratio = torch.where(before > 0, after / before.clamp(min=1e-8), t_next / t)
     return process.mean(clean, y, t_next) + over_items(ratio, x) * (x - process.mean(clean, y, t))
-
-
-def over_items(values: Tensor, like: Tensor) -> Tensor:
-    """``(batch,)`` to the dimensions of ``like``."""
-    return values.reshape(-1, *[1] * (like.dim() - 1)).to(like.real.dtype)

@@ -5,17 +5,18 @@ import torch
 from torch import nn
 
 from audio_enh.diffusion.objectives import DataPrediction, Debiasing, Denoising, FlowMatching, ScoreMatching
+from audio_enh.diffusion.sdes import OUVE, SBVE, Flow
 from audio_enh.diffusion.training_states import TrainingStates, deterministic_step
 from audio_enh.losses import WaveformL1Loss, WeightedLoss
-from tests.diffusion.toys import OU, Bridge, Oracle, Straight, batch
+from tests.diffusion.toys import Oracle, batch
 
 CASES = [
-    (ScoreMatching, OU()),
-    (ScoreMatching, Bridge()),
-    (Denoising, OU()),
-    (DataPrediction, Bridge()),
-    (DataPrediction, OU()),
-    (FlowMatching, Straight()),
+    (ScoreMatching, OUVE()),
+    (ScoreMatching, SBVE()),
+    (Denoising, OUVE()),
+    (DataPrediction, SBVE()),
+    (DataPrediction, OUVE()),
+    (FlowMatching, Flow()),
 ]
 
 
@@ -45,7 +46,7 @@ def test_loss_of_a_batch_is_the_mean_over_its_items(objective, process):
 
 def test_score_matching_by_hand():
     """Half the squared error of the noise, summed over coefficients: here of an estimate wrong by 0.3 in each."""
-    process, model, items = OU(), Oracle(OU(), 0.3), batch(0, 1)
+    process, model, items = OUVE(), Oracle(OUVE(), 0.3), batch(0, 1)
     loss = ScoreMatching(states=states())
     total, _ = loss(model, items)
     y, x0, _ = model.analyse(items.noisy, items.clean)
@@ -55,7 +56,7 @@ def test_score_matching_by_hand():
 
 
 def test_denoising_weights_are_those_of_karras():
-    process, model, items = OU(), Oracle(OU(), 0.3), batch(0, 1)
+    process, model, items = OUVE(), Oracle(OUVE(), 0.3), batch(0, 1)
     loss = Denoising(sigma_data=0.2, states=states())
     total, _ = loss(model, items)
     y, x0, _ = model.analyse(items.noisy, items.clean)
@@ -69,7 +70,7 @@ def test_denoising_weights_are_those_of_karras():
 def test_data_prediction_adds_the_waveform():
     waveform = WeightedLoss({"l1": WaveformL1Loss()}, {"l1": 2.0}, normalise=False)
     loss = DataPrediction(waveform, weight=3.0, states=states())
-    total, parts = loss(Oracle(Bridge(), 0.3), batch())
+    total, parts = loss(Oracle(SBVE(), 0.3), batch())
     assert float(total) == pytest.approx(0.5 * 3 * 0.3**2 + 2 * 0.3, rel=1e-4)
     assert float(parts["l1"]) == pytest.approx(0.3, rel=1e-4)
 
@@ -80,11 +81,11 @@ def test_flow_target_is_noisy_minus_clean():
             clean = torch.stack([self.clean[tuple(row.flatten().tolist())] for row in y])
             return y - clean
 
-    total, _ = FlowMatching(states=states())(Constant(Straight()), batch())
+    total, _ = FlowMatching(states=states())(Constant(Flow()), batch())
     assert float(total) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("process", [OU(), Bridge(), Straight()])
+@pytest.mark.parametrize("process", [OUVE(), SBVE(), Flow()])
 def test_deterministic_step_keeps_the_implied_noise(process):
     """With the true clean signal the step stays on the straight line of one noise."""
     x0, y, z = (torch.randn(3, 5, dtype=torch.complex64) for _ in range(3))
@@ -97,10 +98,11 @@ def test_deterministic_step_keeps_the_implied_noise(process):
 
 
 def test_deterministic_step_is_the_bridges_ode_step():
-    process = Bridge()
+    process = SBVE()
     x, clean, y = (torch.randn(1, 5, dtype=torch.complex64) for _ in range(3))
     later, t = torch.tensor([0.7]), torch.tensor([0.4])
-    (sp, sbp, total), (s, sb, _) = process.sigmas(later), process.sigmas(t)
+    (sp, sbp), (s, sb) = ([v.sqrt() for v in process.variances(time)] for time in (later, t))
+    total = (s**2 + sb**2).sqrt()
     expected = (
         s * sb / (sp * sbp) * x
         + (sb**2 - sbp * s * sb / sp) / total**2 * clean
@@ -109,7 +111,7 @@ def test_deterministic_step_is_the_bridges_ode_step():
     torch.testing.assert_close(deterministic_step(process, x, clean, y, later, t), expected)
 
 
-@pytest.mark.parametrize("process", [OU(), Bridge()])
+@pytest.mark.parametrize("process", [OUVE(), SBVE()])
 def test_own_states_are_where_the_models_error_leads(process):
     """Li and van der Schaar 2024: what is trained on carries the error of the step before, the target does not."""
     model, items = Oracle(process, 0.5), batch()
@@ -126,7 +128,7 @@ def test_own_states_are_where_the_models_error_leads(process):
 
 def test_input_perturbation_is_seen_but_not_the_target():
     """Ning et al. 2023: the state has the variance of z + 0.5 z', the target is z."""
-    process, items = OU(), batch(0, 60, 400)
+    process, items = OUVE(), batch(0, 60, 400)
     items.noisy, items.clean = torch.zeros(60, 400), torch.zeros(60, 400)
     x0 = torch.zeros(60, 1, 400, dtype=torch.complex64)
     maker = states(perturbation=0.5)
@@ -140,7 +142,7 @@ def test_input_perturbation_is_seen_but_not_the_target():
 
 def test_debiasing_weights():
     """Yu et al. 2024: 1 / sqrt(SNR) on the noise's error, sqrt(SNR) on the clean estimate's; 1 on average."""
-    process, t = OU(), torch.linspace(0.1, 0.9, 9)
+    process, t = OUVE(), torch.linspace(0.1, 0.9, 9)
     root_snr = torch.exp(-1.5 * t) / process.std(t)
     of_noise, of_clean = (Debiasing(limit=100)(process, t, (0.03, 1.0), kind) for kind in (False, True))
     torch.testing.assert_close(of_noise * root_snr, (of_noise * root_snr)[:1].expand(9))
@@ -149,7 +151,7 @@ def test_debiasing_weights():
     for limit in (2.0, 100.0):
         assert float(Debiasing(limit)(process, grid, (0.03, 1.0), False).mean()) == pytest.approx(1, abs=0.01)
     assert float(Debiasing(2.0)(process, grid, (0.03, 1.0), False).max()) < 2.5
-    assert Debiasing()(Bridge(), torch.tensor([0.03, 1.0]), (0.03, 1.0), True).isfinite().all()
+    assert Debiasing()(SBVE(), torch.tensor([0.03, 1.0]), (0.03, 1.0), True).isfinite().all()
 
 
 @pytest.mark.parametrize("part", [0.0, 1.0])
@@ -158,7 +160,7 @@ def test_weights_get_their_gradient_under_autocast(part):
 
     class Net(Oracle):
         def __init__(self):
-            super().__init__(Bridge())
+            super().__init__(SBVE())
             self.layer = nn.Linear(50, 50)
 
         def denoise(self, x_t, y, t):

@@ -1,64 +1,13 @@
-"""Two small processes by the papers' formulas, and models whose answers are known."""
+"""A model whose answers are known."""
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-
-def _over(values: Tensor, like: Tensor) -> Tensor:
-    return values.reshape(-1, *[1] * (like.dim() - 1)).to(like.real.dtype)
-
-
-class OU:
-    """Richter et al. 2023: mean drifts from clean to noisy, variance explodes."""
-
-    T, theta, smin, smax = 1.0, 1.5, 0.05, 0.5
-
-    def mean(self, x0, y, t):
-        decay = _over(torch.exp(-self.theta * t), x0)
-        return decay * x0 + (1 - decay) * y
-
-    def std(self, t):
-        log = math.log(self.smax / self.smin)
-        growth = torch.exp(-2 * self.theta * t) * torch.expm1(2 * (self.theta + log) * t)
-        return (self.smin**2 * growth * log / (self.theta + log)).sqrt()
-
-
-class Bridge:
-    """Jukic et al. 2024, variance exploding: no noise at either end."""
-
-    T, k, c = 1.0, 2.6, 0.4
-
-    def sigmas(self, t):
-        def square(t):
-            return self.c * (self.k ** (2 * t) - 1) / (2 * math.log(self.k))
-
-        total = square(torch.ones_like(t))
-        return square(t).sqrt(), (total - square(t)).clamp(min=0).sqrt(), total.sqrt()
-
-    def mean(self, x0, y, t):
-        s, sb, total = (_over(v, x0) for v in self.sigmas(t))
-        return (sb**2 * x0 + s**2 * y) / total**2
-
-    def std(self, t):
-        s, sb, total = self.sigmas(t)
-        return s * sb / total
-
-
-class Straight:
-    """Heitz et al. 2023: blends clean into noisy, no noise."""
-
-    T = 1.0
-
-    def mean(self, x0, y, t):
-        return x0 + _over(t, x0) * (y - x0)
-
-    def std(self, t):
-        return torch.zeros_like(t)
+from audio_enh.diffusion.sdes import over_items
 
 
 class Oracle(nn.Module):
@@ -86,10 +35,10 @@ class Oracle(nn.Module):
 
     def score(self, x_t, y, t):
         mean = self.process.mean(self.denoise(x_t, y, t), y, t)
-        return (mean - x_t) / _over(self.process.std(t), x_t) ** 2
+        return (mean - x_t) / over_items(self.process.std(t), x_t) ** 2
 
     def velocity(self, x_t, y, t):
-        return (x_t - self.denoise(x_t, y, t)) / _over(t, x_t)
+        return (x_t - self.denoise(x_t, y, t)) / over_items(t, x_t)
 
 
 def batch(first: int = 0, size: int = 4, samples: int = 50):
