@@ -143,8 +143,7 @@ class ImportanceTimes(TrainingTimes):
 
     has the least variance (Nichol and Dhariwal 2021, arXiv 2102.09672, section 3.3). The average per bin is a
     running one. Until every bin has been seen, and for a part of the draws always, times are uniform. The
-    averages are saved with the training state. Processes that train together keep their own: their draws
-    differ, the mean of their gradients does not.
+    averages are saved with the training state; of several processes the first one's serve all, as buffers do.
 
     Args:
         bins: of time.

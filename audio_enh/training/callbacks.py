@@ -21,14 +21,14 @@ class EMA(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999):
+        # All tensors of a call have one type.
         def average(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor) -> None:
             n = float(count)
             keep = min(decay, (1 + n) / (10 + n))
-            for mean, value in zip(averaged, current, strict=True):
-                if mean.is_floating_point():
-                    mean.lerp_(value.to(mean.dtype), 1 - keep)
-                else:  # counters of normalisation layers
-                    mean.copy_(value)
+            if averaged[0].is_floating_point():
+                torch._foreach_lerp_(averaged, current, 1 - keep)
+            else:  # counters of normalisation layers
+                torch._foreach_copy_(averaged, current)
 
         super().__init__(multi_avg_fn=average)
 

@@ -17,7 +17,9 @@ RECIPES = files("audio_enh.recipes")
 
 
 def names(group: str) -> list[str]:
-    return sorted(entry.name.removesuffix(".yaml") for entry in (RECIPES / group).iterdir() if entry.is_file())
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in (RECIPES / group).iterdir() if entry.is_file()
+    )
 
 
 def composed(*overrides: str):
