@@ -22,7 +22,8 @@ The model runs in ONNX Runtime (onnx_backend.py) where an exported file lies bes
 from __future__ import annotations
 
 from audio_enh.streaming.backend import Backend, open_backend
+from audio_enh.streaming.batched import BatchedStream
 from audio_enh.streaming.engine import Latency, Stream
 from audio_enh.streaming.resampler import Resampler
 
-__all__ = ["Backend", "Latency", "Resampler", "Stream", "open_backend"]
+__all__ = ["Backend", "BatchedStream", "Latency", "Resampler", "Stream", "open_backend"]

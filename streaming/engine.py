@@ -133,13 +133,15 @@ class Stream:
         self.latency_samples = int(delay_in + ratio * self.backend.delay + buffering + delay_out)
         self._prefill = buffering
 
+        unit = block_length or 1
+        self._piece = piece = max(1, MAX_PIECE // unit) * unit
         hop = self.backend.hop_length
-        per_piece = math.ceil(MAX_PIECE / ratio) + 1
-        self._dry = Fifo(channels, self.latency_samples + MAX_PIECE)
+        per_piece = math.ceil(piece / ratio) + 1
+        self._dry = Fifo(channels, self.latency_samples + piece)
         self._pending = Fifo(rows, hop + per_piece)
         self._delayed = Fifo(rows, self.backend.delay + hop)
         self._hops = np.zeros((rows, per_piece + 2 * hop), np.float32)
-        self._enhanced = Fifo(rows, buffering + MAX_PIECE + 2 * math.ceil((hop + 1) * ratio))
+        self._enhanced = Fifo(rows, buffering + piece + 2 * math.ceil((hop + 1) * ratio))
         self._hop_ramp = np.linspace(0, 1, hop + 1, dtype=np.float32)[1:]
         self._fade_step = 1 / max(1, round(FADE_SECONDS * self.sample_rate))
         self.invalid_samples = 0
@@ -165,6 +167,23 @@ class Stream:
     def max_attenuation(self, value: float | None) -> None:
         wet_weight(1.0, value)
         self._max_attenuation = value
+
+    def reset_channel(self, channel: int) -> None:
+        """Let a new signal begin in one channel while the others go on; for independent channels.
+
+        Its hops lie where those of the others do, so that its first one may be filled up with zeros in front.
+        """
+        if self.channel_mode != "independent":
+            raise ValueError("channels that share a state cannot start anew one by one")
+        if not 0 <= channel < self.channels:
+            raise IndexError(f"there is no channel {channel} among {self.channels}")
+        self.backend.reset(channel)
+        for resampler in (self._down, self._up):
+            if resampler is not None:
+                resampler.reset(channel)
+        for fifo in (self._dry, self._pending, self._delayed, self._enhanced):
+            fifo.clear_row(channel)
+        self._gate.reset(channel)
 
     def reset(self) -> None:
         """Forget the signal: the next sample is the first. Options and counters stay."""
@@ -205,8 +224,8 @@ class Stream:
         if self.block_length is not None and samples % self.block_length:
             raise ValueError(f"{samples} samples are no multiple of block_length {self.block_length}")
         output = np.array(block, np.float32)
-        for start in range(0, samples, MAX_PIECE):
-            piece = output[:, start : start + MAX_PIECE]
+        for start in range(0, samples, self._piece):
+            piece = output[:, start : start + self._piece]
             self._process_piece(piece, run_model)
         return output
 

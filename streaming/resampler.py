@@ -111,8 +111,15 @@ class Resampler:
         self._ratio_ppm = float(value)
         self._tick = self._down / (1 + value * 1e-6)
 
-    def reset(self) -> None:
-        """Forget the signal; the next sample is the first. The trim stays."""
+    def reset(self, channel: int | None = None) -> None:
+        """Forget the signal; the next sample is the first. The trim stays.
+
+        Args:
+            channel: only this one's; where its outputs lie between its inputs is then that of the others.
+        """
+        if channel is not None:
+            self._buffer[channel] = 0
+            return
         self._buffer[:] = 0
         self._next = 0.0  # tick of the next output, from the first sample of the next block
 

@@ -44,7 +44,8 @@ class TorchBackend:
             self._initial = model.init_state(1)
         self.device = self._initial[0].device
         if optimize and self.device.type == "cuda":
-            self._runner: _Runner = _GraphRunner(model, batch)
+            with torch.inference_mode():
+                self._runner: _Runner | _GraphRunner = _GraphRunner(model, batch)
         elif optimize and self.device.type == "cpu":
             with _threads(threads):
                 self._runner = _Runner(traced_step(model, batch), model, batch)
@@ -84,22 +85,47 @@ class _Runner:
             state[slice(None) if row is None else row] = first if row is None else first[0]
 
 
-class _GraphRunner(_Runner):
-    """The step with the update of its state, captured as one CUDA graph."""
+class StaticStep:
+    """The step on buffers that stay where they are, as a graph needs them.
+
+    Args:
+        model: on its device.
+        batch: streams side by side.
+    """
 
     def __init__(self, model: CausalModel, batch: int):
-        super().__init__(model.step, model, batch)
-        self.state = tuple(state.clone() for state in self.state)
-        shape = (batch, model.hop_length)
-        self._input = torch.zeros(shape, device=self._device)
-        self._host_input = torch.zeros(shape, pin_memory=True)
-        self._host_output = torch.zeros(shape, pin_memory=True)
-        self._stream = torch.cuda.Stream(self._device)
-        initial = tuple(state.clone() for state in self.state)
+        self._step = model.step
+        self.state = tuple(state.clone() for state in model.init_state(batch))
+        self.input = self.state[0].new_zeros(batch, model.hop_length)
+        self.output = self.input
+
+    def advance(self) -> None:
+        """``input`` and ``state`` to ``output`` and, in place, ``state``."""
+        self.output, new = self._step(self.input, self.state)
+        # All copied out before the first is overwritten: new ones may be views of old ones.
+        copies = [state.clone() for state in new]
+        for state, value in zip(self.state, copies, strict=True):
+            state.copy_(value)
+
+    def reset(self, initial: State, row: int | None) -> None:
+        """Start one stream, or all, anew from the state of one stream."""
+        for state, first in zip(self.state, initial, strict=True):
+            state[slice(None) if row is None else row].copy_(first if row is None else first[0])
+
+
+class _GraphRunner:
+    """A `StaticStep` captured as one CUDA graph."""
+
+    def __init__(self, model: CausalModel, batch: int):
+        self._static = StaticStep(model, batch)
+        device = self._static.input.device
+        self._host_input = torch.zeros(self._static.input.shape, pin_memory=True)
+        self._host_output = torch.zeros(self._static.input.shape, pin_memory=True)
+        self._stream = torch.cuda.Stream(device)
+        initial = model.init_state(1)
         # Full precision, so that a GPU gives what a CPU gives; the frames are too small to gain from less.
         with (
-            torch.inference_mode(),
-            torch.cuda.device(self._device),
+            torch.cuda.device(device),
             torch.backends.cudnn.flags(allow_tf32=False),
             _full_precision_products(),
         ):
@@ -107,37 +133,26 @@ class _GraphRunner(_Runner):
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
                 for _ in range(3):
-                    self._advance()
+                    self._static.advance()
             self._stream.synchronize()
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph, stream=self._stream):
-                self._output = self._advance()
-            for state, first in zip(self.state, initial, strict=True):
-                state.copy_(first)
-            torch.cuda.current_stream().synchronize()
+                self._static.advance()
+            self.reset(initial, None)
 
     def __call__(self, audio: Audio) -> Audio:
         self._host_input.numpy()[:] = audio
         with torch.cuda.stream(self._stream):
-            self._input.copy_(self._host_input, non_blocking=True)
+            self._static.input.copy_(self._host_input, non_blocking=True)
             self._graph.replay()
-            self._host_output.copy_(self._output, non_blocking=True)
+            self._host_output.copy_(self._static.output, non_blocking=True)
         self._stream.synchronize()
         return self._host_output.numpy()
 
     def reset(self, initial: State, row: int | None) -> None:
         with torch.cuda.stream(self._stream):
-            for state, first in zip(self.state, initial, strict=True):
-                state[slice(None) if row is None else row].copy_(first if row is None else first[0])
+            self._static.reset(initial, row)
         self._stream.synchronize()
-
-    def _advance(self) -> Tensor:
-        output, new = self._step(self._input, self.state)
-        # All copied out before the first is overwritten: new ones may be views of old ones.
-        new = tuple(state.clone() for state in new)
-        for state, value in zip(self.state, new, strict=True):
-            state.copy_(value)
-        return output
 
 
 class StepModule(nn.Module):

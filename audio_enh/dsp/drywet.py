@@ -46,6 +46,10 @@ class SilenceGate:
         self._fade = max(1, round(self.fade_seconds * sample_rate))
         self._run = np.full(channels, self._hold)  # zeros in a row so far, no more than hold
 
+    def reset(self, channel: int) -> None:
+        """Let a new signal begin in one channel."""
+        self._run[channel] = self._hold
+
     def __call__(self, dry: Audio) -> Audio | None:
         """Gains ``(channels, n)`` between 0 and 1 for the output of ``dry``, or None where all are 1."""
         silent = dry == 0

@@ -18,7 +18,7 @@ from audio_enh.streaming import Stream, open_backend
 from audio_enh.streaming.backend import ONNX, exported
 from audio_enh.streaming.export import bundled_recordings, export_onnx, run_hops
 from audio_enh.streaming.onnx_backend import OnnxBackend
-from audio_enh.streaming.torch_backend import TorchBackend
+from audio_enh.streaming.torch_backend import StaticStep, TorchBackend
 from tests.streaming.models import small_demucs, small_unet
 
 MODELS = [small_unet, small_demucs]
@@ -101,6 +101,26 @@ def test_a_model_that_cannot_be_traced_runs_as_it_is():
     np.testing.assert_allclose(
         run_hops(TorchBackend(model), audio), run_hops(TorchBackend(model, optimize=False), audio), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_a_step_in_place_is_a_step(make):
+    # What a CUDA graph captures, here without the graph.
+    model = make()
+    audio = noise(2, 40 * model.hop_length)
+    expected = run_hops(TorchBackend(model, 2, optimize=False), audio)
+    with torch.inference_mode():
+        static = StaticStep(model, 2)
+        places = [state.data_ptr() for state in static.state]
+        for _ in range(2):
+            out = []
+            for hop in torch.from_numpy(audio).split(model.hop_length, dim=1):
+                static.input.copy_(hop)
+                static.advance()
+                out.append(static.output.clone())
+            np.testing.assert_allclose(torch.cat(out, dim=1).numpy(), expected, atol=1e-6)
+            static.reset(model.init_state(1), None)
+        assert [state.data_ptr() for state in static.state] == places
 
 
 def test_threads_of_the_program_stay_as_they_are():

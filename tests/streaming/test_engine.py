@@ -228,6 +228,14 @@ def test_long_blocks_do_not_make_the_buffers_grow():
     np.testing.assert_allclose(out, run(stream, audio, [480]), atol=1e-5)
 
 
+def test_blocks_longer_than_a_piece_keep_the_promise():
+    audio = noise(1, 48000)
+    expected = run(Stream(FirModel(hop_length=160), 48000), audio, [480])
+    for block in (480, 4800, 16000):
+        stream = Stream(FirModel(hop_length=160), 48000, block_length=block)
+        np.testing.assert_allclose(run(stream, audio, [48000]), expected, atol=1e-5)
+
+
 def test_wrong_arguments_are_named():
     model = FirModel()
     with pytest.raises(UserError, match="channel_mode"):
