@@ -46,7 +46,8 @@ class LoadGovernor:
                 return False
             self.overloaded = False
             self._since = now
-            self._cost = self.load = 0.0
+            # Neither forgotten nor held against it: half a second decides.
+            self._cost = self.load = self.limit / 2
         if waiting * self._cost <= reserve and self.load <= self.limit:
             if now - self._since > 2 * self._next_hold:
                 self._next_hold = self.hold

@@ -35,8 +35,7 @@ _HELP = (
     ("queue", "the block that is being recorded, and what is held against jitter"),
     ("hop", "sound that waits until the model's next frame is full"),
     ("frame", "time spent on a block; must stay below the block's length"),
-    ("xruns", "gaps in the output, and sound of the microphone that was lost"),
-    ("clock", "by how much the two devices' clocks differ, and is corrected"),
+    ("xruns", "gaps in the output, lost sound of the microphone; the clocks' difference"),
 )
 _MARKS = {"warning": ("!", "yellow"), "lost": ("!", "bold red"), "back": ("✓", "green"), "info": ("·", "")}
 
