@@ -1,0 +1,104 @@
+"""Where distortions get recorded noises, other talkers and room responses from."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from audio_enh.data.packed import AudioFolder, PackedAudio
+from audio_enh.distortions.base import Audio
+from audio_enh.distortions.signals import resample
+from audio_enh.errors import AudioFileError
+from audio_enh.io import read_audio
+
+
+class Sounds(Protocol):
+    """Mono recordings to draw from, at any rate."""
+
+    def draw(self, rng: np.random.Generator, length: int, sample_rate: int) -> Audio:
+        """A random stretch of ``length`` samples, ``(length,)``; a short recording is repeated."""
+
+    def whole(self, rng: np.random.Generator, sample_rate: int) -> Audio:
+        """A random recording from beginning to end, ``(samples,)``."""
+
+
+@functools.lru_cache(maxsize=64)
+def _load(path: Path, sample_rate: int) -> Audio:
+    audio, rate = read_audio(path)
+    mono = audio.mean(axis=0, keepdims=True)
+    if not np.isfinite(mono).all():
+        raise AudioFileError(f"{path} contains NaN or infinite samples")
+    if mono.size == 0:
+        raise AudioFileError(f"{path} has no samples")
+    return resample(mono, rate, sample_rate)[0]
+
+
+@dataclass(frozen=True)
+class SoundFiles:
+    """Files, read when they are drawn; the last 64 stay in memory. Each file is as likely as any other."""
+
+    files: Sequence[Path]
+
+    @classmethod
+    def below(cls, folder: str) -> SoundFiles:
+        """The audio files in a folder or manifest.
+
+        Raises:
+            UserError: there are none.
+        """
+        return cls(tuple(AudioFolder(folder).files()))
+
+    def draw(self, rng: np.random.Generator, length: int, sample_rate: int) -> Audio:
+        audio = self.whole(rng, sample_rate)
+        if len(audio) >= length:
+            start = int(rng.integers(len(audio) - length + 1))
+            return audio[start : start + length]
+        start = int(rng.integers(len(audio)))
+        return np.resize(np.roll(audio, -start), length)
+
+    def whole(self, rng: np.random.Generator, sample_rate: int) -> Audio:
+        return _load(self.files[int(rng.integers(len(self.files)))], sample_rate)
+
+
+@dataclass(frozen=True)
+class PackedSounds:
+    """Training data that is packed already; files are drawn by their length."""
+
+    packed: PackedAudio
+
+    def draw(self, rng: np.random.Generator, length: int, sample_rate: int) -> Audio:
+        rate = self.packed.sample_rate
+        if rate == sample_rate:
+            return self.packed.draw(rng, length, loop=True)
+        audio = self.packed.draw(rng, -(-length * rate // sample_rate) + 1, loop=True)
+        return resample(audio[None], rate, sample_rate)[0, :length]
+
+    def whole(self, rng: np.random.Generator, sample_rate: int) -> Audio:
+        audio = self.packed.read(int(rng.integers(len(self.packed))))
+        return resample(audio[None], self.packed.sample_rate, sample_rate)[0]
+
+
+def _bundled(package: str, folder: str) -> SoundFiles:
+    place = Path(str(resources.files(package))) / folder
+    return SoundFiles(tuple(sorted(p for p in place.iterdir() if p.suffix in (".flac", ".ogg"))))
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Recorded material.
+
+    Attributes:
+        noise: of any kind; five bundled recordings if not given.
+        talkers: speech for babble, never a target; five bundled sentences if not given.
+        rooms: impulse responses; four bundled ones if not given.
+    """
+
+    noise: Sounds = field(default_factory=functools.partial(_bundled, "audio_enh", "samples/noise"))
+    talkers: Sounds = field(default_factory=functools.partial(_bundled, "audio_enh", "samples/clean"))
+    rooms: Sounds = field(default_factory=functools.partial(_bundled, "audio_enh.distortions", "rooms"))
