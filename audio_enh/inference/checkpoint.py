@@ -64,6 +64,7 @@ MODELS = (
     "audio_enh.models.causal_unet.CausalUNet",
     "audio_enh.models.causal_demucs.CausalDemucs",
     "audio_enh.models.demucs.Demucs",
+    "audio_enh.models.diffusion.DiffusionEnhancer",
 )
 
 

@@ -1,0 +1,28 @@
+"""The times at which samplers stop on their way from noisy to clean."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: Exponent of each kind of grid: 1 is even, higher ones have more steps near clean speech.
+GRIDS = {"uniform": 1.0, "quadratic": 2.0, "karras": 7.0}
+
+
+def time_grid(first: float, last: float, points: int, kind: str = "uniform") -> Tensor:
+    r"""Descending times from ``first`` to ``last``, float64 ``(points,)``.
+
+    .. math:: t_i = (t_0^{1/\rho} + \tfrac i {n-1} (t_{n-1}^{1/\rho} - t_0^{1/\rho}))^\rho
+
+    with ``rho`` 1 (uniform), 2 (quadratic) or 7 (Karras et al. 2022, arXiv 2206.00364, eq. 5, in time instead of noise
+    level, which in bridges does not rise with time).
+    """
+    if kind not in GRIDS:
+        raise ValueError(f"unknown grid {kind!r}: choose {', '.join(GRIDS)}")
+    rho = GRIDS[kind]
+    even = torch.linspace(first ** (1 / rho), last ** (1 / rho), points, dtype=torch.float64)
+    times = even**rho
+    # The ends to the bit, whatever the roots made of them.
+    times[-1] = last
+    times[0] = first
+    return times

@@ -1,0 +1,280 @@
+"""Diffusion on compressed spectrograms: a network, a process, a sampler, as one enhancement model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audio_enh.diffusion.noise import Noise, seeded_noise
+from audio_enh.diffusion.samplers import SAMPLERS, OnStep
+from audio_enh.diffusion.sdes import PROCESSES, Process, over_items
+from audio_enh.dsp.spectrogram import CompressedSpectrogram
+from audio_enh.models.base import EnhancementModel
+from audio_enh.models.lite import LiteUNet
+
+#: What a checkpoint calls the backbones.
+NETWORKS: dict[str, type[nn.Module]] = {"lite": LiteUNet}
+
+PREDICTIONS = ("score", "denoiser", "data", "velocity")
+LEVELS = ("peak", "rms")
+SCALINGS = ("none", "1/sigma", "1/t")
+
+
+class DiffusionEnhancer(EnhancementModel):
+    r"""Score-based and bridge models on compressed complex spectrograms: SGMSE and what followed it.
+
+    The waveform is divided by its level, transformed, sampled from noisy to clean, transformed back. All
+    arguments are plain values; the nested ones are mappings with a ``name`` and the arguments of what it names.
+
+    The network's output ``F`` stands for
+
+    ========== =====================================================================================
+    prediction
+    ========== =====================================================================================
+    score      the score (Richter et al. 2023)
+    denoiser   the mean of the state without its noise: ``score = (D - x_t) / sigma^2`` (EDM)
+    data       the clean coefficients (Jukic et al. 2024)
+    velocity   slope of the straight path from clean to noisy: ``x0 = x_t - t v`` (flow matching)
+    ========== =====================================================================================
+
+    after ``c_skip x_t + c_out F(c_in x_t, c_in y, t)``, where preconditioning is asked for. :meth:`score`,
+    :meth:`denoise` and :meth:`velocity` convert between them by the process's mean and variance.
+
+    Args:
+        sample_rate: in Hz.
+        n_fft, hop_length, exponent, factor: of the spectrogram, see :class:`CompressedSpectrogram`.
+        level: what the waveform is divided by: its largest magnitude, "peak", or ten times its root mean square,
+            "rms", which a click does not change.
+        process: one of :data:`PROCESSES`.
+        network: one of :data:`NETWORKS`.
+        prediction: see above.
+        preconditioning: "edm" for the factors of Karras et al. 2022 (arXiv 2206.00364, table 1) with the process's
+            standard deviation, or "none".
+        sigma_data: standard deviation of the coefficients, for EDM preconditioning.
+        network_scaling: "1/sigma" or "1/t" divides the network's output by the process's standard deviation or
+            by t; or "none".
+        sampler: one of :data:`SAMPLERS`, used where no other is asked for.
+    """
+
+    # Power below which sound is not amplified further: -80 dB of full scale.
+    level_floor = 1e-4
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        n_fft: int = 510,
+        hop_length: int = 128,
+        exponent: float = 0.5,
+        factor: float = 0.15,
+        level: str = "peak",
+        process: Mapping[str, Any] = {"name": "ouve"},  # noqa: B006 (read only; plain, so that it can be saved)
+        network: Mapping[str, Any] = {"name": "lite"},  # noqa: B006
+        prediction: str = "score",
+        preconditioning: str = "none",
+        sigma_data: float = 0.1,
+        network_scaling: str = "none",
+        sampler: Mapping[str, Any] = {"name": "pc"},  # noqa: B006
+    ):
+        super().__init__()
+        _check_choice("level", level, LEVELS)
+        _check_choice("prediction", prediction, PREDICTIONS)
+        _check_choice("preconditioning", preconditioning, ("none", "edm"))
+        _check_choice("network_scaling", network_scaling, SCALINGS)
+        self.sample_rate = sample_rate
+        self.spectrogram = CompressedSpectrogram(n_fft, hop_length, exponent, factor)
+        self.level = level
+        self.process: Process = _construct("process", process, PROCESSES)
+        self.network: nn.Module = _construct("network", network, NETWORKS)
+        self.time_multiple = int(getattr(self.network, "time_multiple", 1))
+        self.prediction = prediction
+        self.preconditioning = preconditioning
+        self.sigma_data = sigma_data
+        self.network_scaling = network_scaling
+        sampler = dict(sampler)
+        self.sampler_name = str(sampler.pop("name", "pc"))
+        self.sampler_options = sampler
+        find_sampler(self.sampler_name, self.sampler_options)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """See :meth:`EnhancementModel.forward`; with the model's own sampler, every item by seed 0."""
+        return self.enhance(audio)
+
+    def enhance(
+        self,
+        audio: Tensor,
+        *,
+        seed: int | Sequence[int] = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Enhance whole signals.
+
+        Args:
+            audio: ``(batch, samples)``, as for ``forward``.
+            seed: of the noise, one for all items or one for each.
+            sampler: another one of :data:`SAMPLERS`, with its own defaults.
+            steps: their number, if not the model's.
+            on_step: told after every step.
+
+        Returns:
+            ``(batch, samples)``.
+        """
+        if audio.shape[1] == 0:
+            return audio
+        seeds = [seed] * len(audio) if isinstance(seed, int) else list(seed)
+        level = self.measure_level(audio)
+        y = self.encode(audio / level)
+        x = self.sample(y, seeded_noise(y, seeds), sampler=sampler, steps=steps, on_step=on_step)
+        return self.decode(x, audio.shape[1]) * level
+
+    @torch.no_grad()
+    def sample(
+        self,
+        y: Tensor,
+        noise: Noise,
+        *,
+        sampler: str | None = None,
+        steps: int | None = None,
+        on_step: OnStep | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Clean coefficients for noisy ones, both ``(batch, 1, bins, frames)``.
+
+        Args:
+            noise: see :mod:`audio_enh.diffusion.noise`.
+            sampler, steps, on_step: see :meth:`enhance`.
+            options: of the sampler; a wrong name is a ValueError.
+        """
+        name = self.sampler_name if sampler is None else sampler
+        if name == self.sampler_name:
+            options = {**self.sampler_options, **options}
+        if steps is not None:
+            options["steps"] = steps
+        run = find_sampler(name, options)
+        return run(self.process, self, y, noise, on_step=on_step)
+
+    # Waveform to coefficients and back.
+
+    def measure_level(self, audio: Tensor) -> Tensor:
+        """What each signal is to be divided by, ``(batch, 1)``; never so little that noise of the system is raised."""
+        if self.level == "peak":
+            measured = audio.abs().amax(dim=1, keepdim=True)
+        else:
+            measured = RMS_TO_LEVEL * audio.square().mean(dim=1, keepdim=True).sqrt()
+        return measured.clamp(min=self.level_floor)
+
+    def encode(self, audio: Tensor) -> Tensor:
+        """Signals of level 1, ``(batch, samples)``, to coefficients ``(batch, 1, bins, frames)``; frames are filled
+        up to what the network takes."""
+        coefficients = self.spectrogram(audio)
+        missing = -coefficients.shape[3] % self.time_multiple
+        return nn.functional.pad(coefficients, (0, missing)) if missing else coefficients
+
+    def decode(self, coefficients: Tensor, length: int) -> Tensor:
+        """The inverse of :meth:`encode`: ``(batch, length)``."""
+        return self.spectrogram.inverse(coefficients, length)
+
+    def analyse(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pairs for training: coefficients of both under the noisy signal's level, and that level ``(batch, 1)``."""
+        level = self.measure_level(noisy)
+        return self.encode(noisy / level), self.encode(clean / level), level
+
+    def synthesise(self, coefficients: Tensor, length: int, level: Tensor) -> Tensor:
+        """Signals ``(batch, length)`` of coefficients, at their level; differentiable."""
+        return self.decode(coefficients, length) * level
+
+    # What the network says, in every form.
+
+    def predict(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """The model's prediction in its own form.
+
+        Args:
+            x_t, y: state and noisy coefficients, ``(batch, 1, bins, frames)``.
+            t: times ``(batch,)``.
+        """
+        sigma = over_items(self.process.std(t), y)
+        c_in, c_skip, c_out = None, None, None
+        if self.preconditioning == "edm":
+            total = (sigma.square() + self.sigma_data**2).rsqrt()
+            c_in, c_skip, c_out = total, (self.sigma_data * total).square(), sigma * self.sigma_data * total
+            out = self.network(c_in * x_t, c_in * y, t)
+        else:
+            out = self.network(x_t, y, t)
+        if self.network_scaling == "1/sigma":
+            out = out / sigma
+        elif self.network_scaling == "1/t":
+            out = out / over_items(t, y)
+        return out if c_skip is None or c_out is None else c_skip * x_t + c_out * out
+
+    def score(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """The score ``-z / sigma``, shapes as in :meth:`predict`."""
+        prediction = self.predict(x_t, y, t)
+        if self.prediction == "score":
+            return prediction
+        if self.prediction == "denoiser":
+            mean = prediction
+        else:
+            mean = self.process.mean(self._clean(prediction, x_t, y, t), y, t)
+        return (mean - x_t) / over_items(self.process.std(t), y).square()
+
+    def denoise(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """The clean coefficients, shapes as in :meth:`predict`."""
+        return self._clean(self.predict(x_t, y, t), x_t, y, t)
+
+    def velocity(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """``(x_t - x0) / t``, shapes as in :meth:`predict`."""
+        prediction = self.predict(x_t, y, t)
+        if self.prediction == "velocity":
+            return prediction
+        return (x_t - self._clean(prediction, x_t, y, t)) / over_items(t, y)
+
+    def _clean(self, prediction: Tensor, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        if self.prediction == "data":
+            return prediction
+        if self.prediction == "velocity":
+            return x_t - over_items(t, y) * prediction
+        mean = prediction
+        if self.prediction == "score":
+            mean = x_t + over_items(self.process.std(t), y).square() * prediction
+        of_clean, of_noisy = self.process.mean_weights(t)
+        return (mean - over_items(of_noisy, y) * y) / over_items(of_clean, y)
+
+
+# Speech has peaks of about ten times its root mean square: both kinds of level are then alike.
+RMS_TO_LEVEL = 10.0
+
+
+def find_sampler(name: str, options: Mapping[str, Any]) -> Callable[..., Tensor]:
+    """The sampler of that name with its options filled in; a ValueError names what it does not know."""
+    _check_choice("sampler", name, tuple(SAMPLERS))
+    function, fixed = SAMPLERS[name]
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in {*fixed, "on_step"}]
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"sampler {name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+
+    def run(process: Process, model: DiffusionEnhancer, y: Tensor, noise: Noise, *, on_step: OnStep | None) -> Tensor:
+        return function(process, model, y, noise, on_step=on_step, **fixed, **options)
+
+    return run
+
+
+def _construct(what: str, arguments: Mapping[str, Any], known: Mapping[str, type[Any]]) -> Any:
+    arguments = dict(arguments)
+    name = arguments.pop("name", None)
+    _check_choice(f"name of {what}", name, tuple(known))
+    constructor = known[name]
+    accepted = inspect.signature(constructor).parameters
+    if unknown := sorted(set(arguments) - set(accepted)):
+        raise ValueError(f"{what} {name} has no argument {', '.join(unknown)}; it has {', '.join(accepted)}")
+    return constructor(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()})
+
+
+def _check_choice(what: str, value: Any, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{what} must be one of {', '.join(choices)}, not {value!r}")
