@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperGroup
 
 import audio_enh
-from audio_enh.cli import compare, data, demo, doctor, enhance, evaluate, export, live, models, train
+from audio_enh.cli import compare, data, demo, distort, doctor, enhance, evaluate, export, live, models, train
 from audio_enh.cli._errors import debugging, describe
 from audio_enh.errors import UserError
 
@@ -71,6 +71,7 @@ app.command("enhance")(enhance.enhance)
 app.command("demo")(demo.demo)
 app.command("export")(export.export)
 app.command("live", cls=live.LiveCommand)(live.live)
+app.command("distort")(distort.distort)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 app.command("evaluate")(evaluate.evaluate)

@@ -72,12 +72,12 @@ class Range:
         return None
 
     def __str__(self) -> str:
-        low, high = sorted((self.mild, self.harsh))
+        """The mild end, then the harsh one."""
         unit = f" {self.unit}" if self.unit else ""
+        mild = f"{self.mild:g}"
         if self.of_rate:
-            top = "the sample rate" if self.of_rate == 1 else f"{self.of_rate:g} of the sample rate"
-            return f"{low:g}{unit} to {top}"
-        return f"{low:g} to {high:g}{unit}"
+            mild = "the sample rate" if self.of_rate == 1 else f"{self.of_rate:g} of the sample rate"
+        return f"{mild} to {self.harsh:g}{unit}"
 
 
 @dataclass(frozen=True)

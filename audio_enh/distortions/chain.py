@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,19 +42,21 @@ class Applied:
 
     Attributes:
         name, family: of the distortion.
-        severity: from which the parameters were derived, other than those that were fixed or drawn.
+        severity: from which the parameters were derived, other than those that were fixed or drawn; None if all
+            that depend on it were fixed.
         parameters: all of them.
     """
 
     name: str
     family: str
-    severity: float
+    severity: float | None
     parameters: dict[str, Value]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, numbers to six digits."""
         rounded = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in self.parameters.items()}
-        return {**dataclasses.asdict(self), "severity": float(f"{self.severity:.6g}"), "parameters": rounded}
+        severity = None if self.severity is None else float(f"{self.severity:.6g}")
+        return {**dataclasses.asdict(self), "severity": severity, "parameters": rounded}
 
 
 def apply_chain(
@@ -83,7 +86,11 @@ def apply_chain(
         distortion = step.kind.at(step.severity, sample_rate, rng, step.fixed)
         audio = distortion(audio, sample_rate, rng, recordings)
         parameters = {name: getattr(distortion, name) for name in distortion.parameters()}
-        done.append(Applied(step.kind.name(), step.kind.family, step.severity, parameters))
+        derived = any(
+            not spec.free for name, spec in distortion.parameters().items() if name not in step.fixed
+        )
+        severity = step.severity if derived else None
+        done.append(Applied(step.kind.name(), step.kind.family, severity, parameters))
     return audio, tuple(done)
 
 
@@ -97,7 +104,9 @@ def parse_chain(text: str) -> tuple[Step, ...]:
         UserError: it cannot be read; a name or parameter is unknown; a value is out of its range.
     """
     try:
-        items = ast.parse(f"[{text}]", mode="eval").body
+        # low-pass is a subtraction to Python.
+        plain = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", "_", text)
+        items = ast.parse(f"[{plain}]", mode="eval").body
     except (SyntaxError, ValueError) as error:
         raise UserError(_unreadable(text)) from error
     if not isinstance(items, ast.List) or not items.elts:

@@ -66,9 +66,13 @@ class Codec(Distortion):
 def _delay(codec: Codec, rate: int) -> int:
     """Samples by which a coder delays, measured: it changes with the versions of the libraries.
 
-    The probe is two seconds of bundled speech; the lag is that of the largest cross-correlation.
+    The probe is two seconds of eight bundled voices at once, so that the phase of no single pitch decides; the
+    lag is that of the largest cross-correlation.
     """
-    probe = Recordings().talkers.draw(np.random.default_rng(0), 2 * rate, rate)
+    rng = np.random.default_rng(0)
+    voices = Recordings().talkers
+    probe = np.stack([voices.draw(rng, 2 * rate, rate) for _ in range(8)]).sum(axis=0)
+    probe *= np.float32(0.5 / peak(probe))
     length = len(probe)
     out = fit(codec._code(fit(probe, length + int(_LONGEST_DELAY * rate)), rate), 2 * length)
     size = 4 * length

@@ -36,7 +36,7 @@ class RecordedRoom(Reverb):
     The direct sound itself is left as it is: the loudspeaker of the measurement is not part of a room.
     """
 
-    ratio: float = ranged(24, -3, "dB direct to reverberant")
+    ratio: float = ranged(24, 0, "dB direct to reverberant")
 
     def _apply(self, audio: Audio, context: Context) -> Audio:
         response = context.recordings.rooms.whole(context.rng, context.sample_rate)
