@@ -28,12 +28,17 @@ def select_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
             raise UserError(f"unknown metric {name!r}; known are {', '.join(known)}")
     chosen = tuple(metric for metric in METRICS if metric.name in names)
     for metric in chosen:
-        missing = [package for package in metric.packages if importlib.util.find_spec(package) is None]
-        if missing:
+        if missing := missing_packages(metric.name):
             raise DependencyError(
                 f"{metric.label} needs {', '.join(missing)}, not installed: pip install 'audio-enh[eval]'"
             )
     return chosen
+
+
+def missing_packages(name: str) -> list[str]:
+    """Packages that this metric needs and that are not installed."""
+    metric = next(metric for metric in METRICS if metric.name == name)
+    return [package for package in metric.packages if importlib.util.find_spec(package) is None]
 
 
 def evaluate_arrays(

@@ -136,6 +136,7 @@ def enhance_set(
             else:
                 todo.append((group.key, seed, group.paths[NOISY]))
     with journal.open("a", encoding="utf-8") as file:
+        file.write("\n")  # ends a line that an interruption cut; empty lines are skipped
         for done in _enhance_all(run, todo):
             file.write(json.dumps(asdict(done)) + "\n")
             file.flush()
@@ -269,18 +270,18 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _load(journal: Path) -> dict[tuple[str, int | None], Enhanced]:
-    """Earlier results; lines that an interruption cut are dropped."""
+    """Earlier results; lines that an interruption cut, or of another version, are dropped."""
     known: dict[tuple[str, int | None], Enhanced] = {}
     if not journal.exists():
         return known
     for line in journal.read_text(encoding="utf-8").splitlines():
         try:
             data: dict[str, Any] = json.loads(line)
-        except ValueError:
+            failure = data.pop("failure")
+            stamp = tuple(data.pop("input"))
+            result = Enhanced(**data, input=stamp, failure=Failure(**failure) if failure else None)
+        except (ValueError, TypeError, KeyError, AttributeError):
             continue
-        failure = data.pop("failure")
-        stamp = tuple(data.pop("input"))
-        result = Enhanced(**data, input=stamp, failure=Failure(**failure) if failure else None)
         known[result.file, result.seed] = result
     return known
 

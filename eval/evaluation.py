@@ -14,7 +14,7 @@ from audio_enh.errors import UserError
 from .arrays import select_metrics
 from .enhancing import Enhanced, ModelRun, enhance_set, plan_model
 from .evaluator import evaluate_tasks, make_tasks
-from .manifest import Manifest, make_manifest
+from .manifest import Manifest, make_manifest, package_versions
 from .metadata import Metadata, groupable, read_metadata
 from .metrics import METRICS
 from .pairing import Group, match_rule, pair_folders
@@ -133,7 +133,10 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
         for model in request.models
     ]
     _refuse_equal_names([*systems, *(run.system for run in runs)])
-    request.output.mkdir(parents=True, exist_ok=True)
+    try:
+        request.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write into --output {request.output}: {error.strerror or error}") from error
 
     # The unprocessed input first: on a standard set it tells whether the rest is worth measuring.
     tasks = make_tasks(groups, systems, check_swap=protocol is None)
@@ -197,10 +200,14 @@ def _check(request: Request) -> None:
             raise UserError(f"--protocol {request.protocol} needs the folder of the set: give it at the end")
         if request.clean is not None or request.noisy is not None:
             raise UserError("--protocol knows its clean and noisy folder: leave --clean and --noisy out")
+        if request.match != "path" or request.sample_rate is not None:
+            raise UserError("--protocol fixes the pairs and the rate: leave --match and --sample-rate out")
     elif request.root is not None:
         raise UserError(f"what is {request.root} for? A folder without an option goes with --protocol")
     elif not request.enhanced and not request.models:
         raise UserError("nothing to evaluate: give --enhanced DIR, or --noisy DIR and --model NAME")
+    if request.seeds and not request.models:
+        raise UserError("--seed is for models that enhance here: give --model NAME")
     if request.models and request.noisy is None and request.protocol is None:
         raise UserError("--model needs something to enhance: give --noisy DIR")
 
@@ -303,6 +310,7 @@ def _measure(
         tasks,
         settings,
         request.output / JOURNAL,
+        extra_settings={"versions": package_versions()},
         workers=request.workers,
         overwrite=overwrite,
         on_row=lambda row: tell.advance(row.file),

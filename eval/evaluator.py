@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import multiprocessing
 import os
 import signal
@@ -12,8 +11,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from .arrays import select_metrics
-from .file_scores import measure_file
+from audio_enh.errors import UserError
+
+from .arrays import missing_packages, select_metrics
+from .file_scores import measure_file, metrics_for
 from .pairing import Group
 from .rows import NOISY, Failure, Journal, Row, Settings, Task, failed_row
 
@@ -35,7 +36,7 @@ def make_tasks(groups: Sequence[Group], systems: Sequence[str], check_swap: bool
     """
     has_noisy = bool(groups) and NOISY in groups[0].paths
     judged = (NOISY, *systems) if has_noisy else tuple(systems)
-    swap_system = judged[0] if check_swap and importlib.util.find_spec("speechmos") else None
+    swap_system = judged[0] if check_swap and not missing_packages("dnsmos_ovrl") else None
     step = max(1, len(groups) // _SWAP_CHECKS)
     return [
         Task(
@@ -121,12 +122,15 @@ def _measure_all(tasks: Sequence[Task], settings: Settings, workers: int) -> Ite
         suspects = yield from _run_pool(remaining, settings, workers, workers * _QUEUED_PER_WORKER)
         while suspects:
             for dead in (yield from _run_pool(suspects, settings, workers=1, in_flight=1)):
-                names = [metric.name for metric in select_metrics(settings.metrics)]
                 yield failed_row(
                     dead,
-                    names,
+                    _names(dead, settings),
                     Failure("crashed", "the process that measured it died: a metric's native code"),
                 )
+
+
+def _names(task: Task, settings: Settings) -> list[str]:
+    return [metric.name for metric in metrics_for(task, settings)]
 
 
 def _run_pool(
@@ -142,7 +146,14 @@ def _run_pool(
                     remaining.pop()
                 finished, _ = wait(flying, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    row = future.result()
+                    task = flying[future]
+                    try:
+                        row = future.result()
+                    except (BrokenProcessPool, UserError):
+                        raise
+                    except Exception as error:
+                        told = " ".join(f"{type(error).__name__}: {error}".split())
+                        row = failed_row(task, _names(task, settings), Failure("broke_down", told))
                     del flying[future]
                     yield row
         except BrokenProcessPool:

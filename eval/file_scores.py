@@ -42,10 +42,7 @@ class _FileFailure(Exception):
 
 def measure_file(task: Task, settings: Settings) -> Row:
     """Score one estimate; whatever is wrong with the files is in the row."""
-    metrics = select_metrics(settings.metrics)
-    if task.system == NOISY:
-        # Of the mixture itself there is no interference or artifact to tell apart.
-        metrics = tuple(metric for metric in metrics if metric.needs != "noisy")
+    metrics = metrics_for(task, settings)
     names = [metric.name for metric in metrics]
     if task.failed is not None:
         return failed_row(task, names, task.failed)
@@ -62,27 +59,40 @@ def measure_file(task: Task, settings: Settings) -> Row:
     if row.peak > 1:
         row.warnings.append("above_full_scale")
 
-    reference = noisy = pair_failure = None
+    reference = noisy = pair_failure = mixture_failure = None
     try:
         if task.reference is not None:
             reference = _reference(task.reference, estimate, settings.sample_rate, row)
         if task.noisy is not None and task.system != NOISY:
-            noisy = _mixture(task.noisy, estimate, settings.sample_rate, row)
+            try:
+                noisy = _mixture(task.noisy, estimate, settings.sample_rate, row)
+            except _FileFailure as error:  # only metrics that need the mixture suffer
+                mixture_failure = error.failure
         estimate = _at_rate(estimate, settings.sample_rate, "estimate")
         if reference is not None:
+            length = reference.samples.shape[1]
+            if noisy is not None and noisy.samples.shape[1] != length:
+                mixture_failure = Failure(
+                    "length_mismatch",
+                    f"reference has {length} samples, mixture {noisy.samples.shape[1]}",
+                )
+                noisy = None
             estimate, reference, noisy = _line_up(estimate, reference, noisy, settings, row)
     except _FileFailure as error:
         pair_failure = error.failure
         reference = noisy = None
 
-    result = _measure_channels(metrics, estimate, reference, noisy)
+    unfit: dict[str, Failure] = {}
+    for metric in metrics:
+        if metric.needs != "estimate" and pair_failure is not None:
+            unfit[metric.name] = pair_failure
+        elif metric.needs == "noisy" and mixture_failure is not None:
+            unfit[metric.name] = mixture_failure
+    fit = [metric for metric in metrics if metric.name not in unfit]
+    result = _measure_channels(fit, estimate, reference, noisy)
     row.scores = result.scores
-    row.failures = {
-        name: pair_failure
-        if pair_failure is not None and error.reason == "missing_input"
-        else Failure(error.reason, error.detail)
-        for name, error in result.failures.items()
-    }
+    found = {name: Failure(error.reason, error.detail) for name, error in result.failures.items()} | unfit
+    row.failures = {name: found[name] for name in names if name in found}
     row.metric_seconds = {name: round(seconds, 4) for name, seconds in result.seconds.items()}
     row.status = "ok" if not row.failures else "partial" if row.scores else "failed"
     if reference is not None and task.system == NOISY:
@@ -90,6 +100,15 @@ def measure_file(task: Task, settings: Settings) -> Row:
     if reference is not None and task.check_swap:
         _check_swap(reference, estimate, row)
     return row
+
+
+def metrics_for(task: Task, settings: Settings) -> tuple[Metric, ...]:
+    """The metrics that make sense: of the mixture itself there is no interference or artifact to tell apart."""
+    return tuple(
+        metric
+        for metric in select_metrics(settings.metrics)
+        if task.system != NOISY or metric.needs != "noisy"
+    )
 
 
 def _read(path: Path, role: str) -> _Audio:
@@ -116,17 +135,13 @@ def _reference(path: Path, estimate: _Audio, rate: int | None, row: Row) -> _Aud
     return _at_rate(reference, rate, "reference")
 
 
-def _mixture(path: Path, estimate: _Audio, rate: int | None, row: Row) -> _Audio | None:
-    """The mixture, or None when it does not fit: its own row says why."""
-    try:
-        noisy = _read(path, "mixture")
-        _check_format("mixture", noisy, estimate, rate)
-        row.sha256["noisy"] = noisy.digest
-        if noisy.samples.shape == estimate.samples.shape and np.array_equal(noisy.samples, estimate.samples):
-            row.warnings.append("identical_to_noisy")
-        return _at_rate(noisy, rate, "mixture")
-    except _FileFailure:
-        return None
+def _mixture(path: Path, estimate: _Audio, rate: int | None, row: Row) -> _Audio:
+    noisy = _read(path, "mixture")
+    _check_format("mixture", noisy, estimate, rate)
+    row.sha256["noisy"] = noisy.digest
+    if noisy.samples.shape == estimate.samples.shape and np.array_equal(noisy.samples, estimate.samples):
+        row.warnings.append("identical_to_noisy")
+    return _at_rate(noisy, rate, "mixture")
 
 
 def _check_format(role: str, other: _Audio, estimate: _Audio, rate: int | None) -> None:
@@ -189,9 +204,7 @@ def _line_up(
         )
     if excess:
         row.warnings.append("trimmed")
-    mixture = (
-        None if noisy is None or noisy.samples.shape != reference.samples.shape else noisy.samples[:, here]
-    )
+    mixture = None if noisy is None else noisy.samples[:, here]
     clean, other = reference.samples[:, here], estimate.samples[:, there]
     length = min(clean.shape[1], other.shape[1])
     if length == 0:

@@ -126,7 +126,7 @@ def make_manifest(
         audio_enh=audio_enh.__version__,
         python=platform.python_version(),
         platform=platform.platform(terse=True),
-        packages={name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        packages=package_versions(),
         definitions=DEFINITIONS,
         metrics={
             metric.name: {
@@ -175,6 +175,11 @@ def warnings_of(rows: Sequence[Row], manifest: Manifest) -> list[str]:
         if failed:
             found.append(f"{system}: {failed} of {len(mine)} files lack a score; they are not in its mean")
     return found
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what computes the numbers, as far as installed."""
+    return {name: version for name in _PACKAGES if (version := _version(name)) is not None}
 
 
 def _version(package: str) -> str | None:

@@ -13,7 +13,7 @@ from audio_enh.errors import UserError
 
 JOURNAL_FORMAT = 1
 NOISY = "noisy"
-_WORTH_A_RETRY = frozenset(("unreadable", "crashed", "enhancement_failed"))
+_WORTH_A_RETRY = frozenset(("unreadable", "crashed", "broke_down", "enhancement_failed"))
 
 Status = Literal["ok", "partial", "failed"]
 Identity = tuple[str, str, int | None]
@@ -25,7 +25,8 @@ class Failure:
 
     Attributes:
         reason: short stable code; failures are counted by it. Those of ``MetricError``, and of files:
-            ``unreadable``, ``rate_mismatch``, ``channel_mismatch``, ``crashed``, ``enhancement_failed``.
+            ``unreadable``, ``rate_mismatch``, ``channel_mismatch``, ``crashed``, ``broke_down``,
+            ``enhancement_failed``.
         detail: one line for people.
     """
 
@@ -77,6 +78,11 @@ class Task:
     @property
     def identity(self) -> Identity:
         return self.file, self.system, self.seed
+
+    def paths(self) -> tuple[str, str | None, str | None]:
+        """Estimate, reference and mixture, as rows name them."""
+        reference, noisy = (None if path is None else str(path) for path in (self.reference, self.noisy))
+        return str(self.estimate), reference, noisy
 
     def inputs(self) -> dict[str, list[int]]:
         """Size and modification time of each file: a changed file is measured again."""
@@ -204,6 +210,8 @@ class Journal:
         row = self.rows.get(task.identity)
         if row is None or row.inputs != task.inputs() or row.seconds_enhancing != task.seconds_enhancing:
             return None
+        if (row.estimate, row.reference, row.noisy) != task.paths():
+            return None
         return None if any(failure.reason in _WORTH_A_RETRY for failure in row.failures.values()) else row
 
     def _write(self, data: Mapping[str, Any]) -> None:
@@ -249,15 +257,16 @@ class Journal:
 
 def failed_row(task: Task, metrics: Iterable[str], failure: Failure) -> Row:
     """A row without any score."""
+    estimate, reference, noisy = task.paths()
     return Row(
         file=task.file,
         system=task.system,
         seed=task.seed,
         status="failed",
         failures=dict.fromkeys(metrics, failure),
-        estimate=str(task.estimate),
-        reference=None if task.reference is None else str(task.reference),
-        noisy=None if task.noisy is None else str(task.noisy),
+        estimate=estimate,
+        reference=reference,
+        noisy=noisy,
         seconds_enhancing=task.seconds_enhancing,
         inputs=task.inputs(),
     )

@@ -16,6 +16,7 @@ from .rows import NOISY, Row
 from .statistics import PairedTest, Summary, holm, paired_test, summarise
 
 WORST = 10
+_BOUNDS = {metric.name: metric.bounds for metric in METRICS}
 INPUT_SNR = "input SNR (dB)"
 # What a system is judged by first, where it was measured.
 _PRIMARY = ("pesq_wb", "si_sdr", "pesq_nb", "dnsmos_ovrl")
@@ -213,7 +214,7 @@ def seed_spread(rows: Sequence[Row], metric: str) -> SeedSpread | None:
 def _summaries(scores: Mapping[str, Mapping[str, float]]) -> dict[str, Summary]:
     result = {}
     for name, files in scores.items():
-        summary = summarise(list(files.values()))
+        summary = summarise(list(files.values()), bounds=_BOUNDS[name])
         if summary is not None:
             result[name] = summary
     return result

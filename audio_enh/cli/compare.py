@@ -33,8 +33,10 @@ def compare(
 ) -> None:
     """Compare two evaluations file by file.
 
-    For each metric: the mean difference with its 95 % interval, the share of files where B is better, and p
-    values by paired bootstrap and by Wilcoxon's signed-rank test, the latter also adjusted for the number of
+    \b
+    For each metric: the mean difference B - A with its 95 % interval, the share
+    of files where B is better (ties count half), and p values by paired bootstrap
+    and by Wilcoxon's signed-rank test, the latter also adjusted for the number of
     metrics (Holm). A file counts for a metric when both have a score.
     """
     from rich.console import Console

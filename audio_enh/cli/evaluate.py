@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def evaluate(
     root: Annotated[
         Path | None,
-        typer.Argument(metavar="[ROOT]", show_default=False, help="Folder of the set, with --protocol."),
+        typer.Argument(metavar="ROOT", show_default=False, help="Folder of the set, with --protocol."),
     ] = None,
     clean: Annotated[
         Path | None,
@@ -69,7 +69,10 @@ def evaluate(
             "--metrics",
             metavar="NAMES",
             show_default=False,
-            help="Separated by commas, or all; the usual ones by default.",
+            help="Names separated by commas, or all. Against a reference: pesq_wb, pesq_nb, stoi, estoi, si_sdr, "
+            "sd_sdr, snr, seg_snr, csig, cbak, covl, lsd, mcd. With the mixture too: si_sir, si_sar. Without "
+            "reference: dnsmos_ovrl, dnsmos_sig, dnsmos_bak, dnsmos_p808, plcmos. By default those that papers "
+            "print.",
         ),
     ] = None,
     match: Annotated[
@@ -125,6 +128,7 @@ def evaluate(
         list[int] | None,
         typer.Option(
             "--seed",
+            metavar="N",
             show_default=False,
             help="Of generative models; repeat it to see the spread over seeds.",
         ),
@@ -147,7 +151,7 @@ def evaluate(
         ),
     ] = None,
     clips: Annotated[
-        int, typer.Option("--clips", min=0, help="Worst files that the page shows with sound.")
+        int, typer.Option("--clips", min=0, help="Worst files that the page shows with sound; 0: none.")
     ] = 10,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew instead of going on with an earlier run.")
@@ -159,12 +163,16 @@ def evaluate(
 ) -> None:
     """Measure enhanced speech, with intervals, paired tests and a report.
 
-    Enhanced files against references: --clean DIR --enhanced DIR [--noisy DIR]. Models: --clean DIR
-    --noisy DIR --model NAME. Files without references: --enhanced DIR. A standard set: --protocol vbdmd ROOT
-    --model NAME.
+    \b
+    Enhanced files:      --clean DIR --enhanced DIR [--noisy DIR]
+    Models:              --clean DIR --noisy DIR --model NAME
+    Without references:  --enhanced DIR
+    A standard set:      --protocol vbdmd ROOT --model NAME
 
-    Writes report.html, report.json, rows.csv and summary.md. A file without a score is listed with its reason
-    and counted; it is never part of a mean. An interrupted run goes on where it stopped.
+    \b
+    Writes report.html, report.json, rows.csv and summary.md into --output.
+    A file without a score is listed with its reason and counted;
+    it is never part of a mean. An interrupted run goes on where it stopped.
     """
     from audio_enh.cli._signals import Interruptible
     from audio_enh.eval.evaluation import Request

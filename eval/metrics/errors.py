@@ -21,6 +21,7 @@ Reason = Literal[
     "unsupported_rate",  # the metric does not exist at this rate (and is never upsampled to)
     "missing_input",  # the metric needs a signal that was not given
     "infinite",  # estimate equals reference: the ratio has no finite value
+    "broke_down",  # an exception that nobody foresaw, of a metric's package or ours
 ]
 
 

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# Ratios beyond 200 dB are rounding of float64 and no property of the signals; 24 bits end at 146 dB.
+_ROUNDING = 1e-20
+
+
 def snr(reference: NDArray[np.floating], estimate: NDArray[np.floating]) -> float:
     """Signal-to-noise ratio, ``||s||^2 / ||s - x||^2``, in dB; higher is better, unbounded.
 
@@ -141,7 +145,7 @@ def _scale(clean: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def _decibel(target: float, error: float) -> float:
-    if error == 0:
+    if error <= _ROUNDING * target:
         return math.inf
     return 10 * math.log10(target / error) if target > 0 else -math.inf
 

@@ -12,6 +12,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from audio_enh.errors import UserError
+
 from .errors import MetricError, as_signal
 
 if TYPE_CHECKING:
@@ -119,7 +121,7 @@ class Measurement:
 
 
 def measure(signals: Signals, metrics: Sequence[Metric]) -> Measurement:
-    """Compute metrics one by one; one that has no value does not stop the others.
+    """Compute metrics one by one; one that has no value, or whose package fails, does not stop the others.
 
     Args:
         signals: what to judge; brought to the highest rate a metric takes, never upsampled.
@@ -132,6 +134,12 @@ def measure(signals: Signals, metrics: Sequence[Metric]) -> Measurement:
             values = group[0].compute(_at_best_rate(signals, group[0]))
         except MetricError as error:
             result.failures.update({metric.name: error for metric in group})
+            continue
+        except UserError:  # a package is missing: so it is for every file
+            raise
+        except Exception as error:
+            told = " ".join(f"{group[0].label} broke down: {type(error).__name__}: {error}".split())
+            result.failures.update({metric.name: MetricError("broke_down", told) for metric in group})
             continue
         finally:
             result.seconds[group[0].name] = perf_counter() - started

@@ -90,7 +90,7 @@ def _notes(manifest: Manifest) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith(("?", ".")) else ".")
+    return text + ("" if text.endswith(("?", ".")) else ".")
 
 
 def _summary(summary: EvaluationSummary, colours: Mapping[str, str]) -> str:
@@ -346,9 +346,9 @@ def _files(summary: EvaluationSummary, rows: Sequence[Row], metadata: Metadata) 
         line += [row.lag_samples, row.reason or "ok"]
         line += [metadata.get(row.file, {}).get(column, "") for column in columns]
         table.append(line)
-    # "</" would end the script element wherever it stands.
+    # "</script" would end the element wherever it stands, "<!--" hide its end.
     content = {"heads": heads, "scores": [2, 2 + len(summary.metrics)], "rows": table}
-    data = json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
+    data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     return (
         '<p><input id="filter" type="search" placeholder="filter, such as p232 or failed" '
         'aria-label="filter the files"> <span id="shown" class="small"></span></p>'

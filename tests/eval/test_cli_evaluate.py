@@ -146,6 +146,12 @@ def test_failures_are_listed_and_strict_fails(data: Path, tmp_path: Path) -> Non
         (("--protocol", "vbdmd"), "needs the folder of the set"),
         (("--protocol", "vbdmd", "clean"), "has no folders"),
         (("--protocol", "nothing", "clean"), "known are vbdmd, dns2020"),
+        (
+            ("--protocol", "vbdmd", "clean", "--sample-rate", "8000"),
+            "--protocol fixes the pairs and the rate",
+        ),
+        (("--protocol", "vbdmd", "clean", "--match", "stem"), "--protocol fixes the pairs and the rate"),
+        (("--enhanced", "out", "--seed", "1"), "--seed is for models"),
         (("clean", "--enhanced", "out"), "what is clean for?"),
         (("--clean", "clean", "--enhanced", "out", "--group-by", "noise"), "no such column"),
         (("--clean", "clean", "--enhanced", "out", "--metadata", "gone.csv"), "cannot read the metadata"),
@@ -167,6 +173,25 @@ def test_usage_errors_are_one_line_and_exit_2(
     assert captured.err.count("\n") == 1
     assert captured.out == ""
     assert not (tmp_path / "ev").exists()
+
+
+def test_help_names_every_metric(capsys, monkeypatch) -> None:
+    from audio_enh.cli import run as run_here
+    from audio_enh.eval import METRICS
+
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run_here(["evaluate", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert [metric.name for metric in METRICS if metric.name not in text] == []
+
+
+def test_an_output_that_cannot_be_made_is_a_usage_error(data: Path, tmp_path: Path, capsys) -> None:
+    from audio_enh.cli import run as run_here
+
+    (tmp_path / "file").write_text("")
+    code = run_here(["evaluate", "--enhanced", str(data / "out"), "-o", str(tmp_path / "file" / "ev")])
+    assert code == 2
+    assert "cannot write into --output" in capsys.readouterr().err
 
 
 def test_stopped_in_the_middle_and_continued(data: Path, tmp_path: Path) -> None:

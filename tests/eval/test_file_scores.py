@@ -89,6 +89,9 @@ def test_different_rates(run) -> None:
     row = run(NOISY, CLEAN, rates=(RATE, 48000))
     assert reasons(row) == dict.fromkeys(FAST, "rate_mismatch")
     assert "48000 Hz" in row.failures["snr"].detail
+    # What is wrong with the pair comes before what is wrong with the estimate's rate.
+    low = run(NOISY[::2], CLEAN, rates=(RATE // 2, RATE), metrics=("pesq_wb", "snr"))
+    assert set(reasons(low).values()) == {"rate_mismatch"}
 
 
 def test_files_that_are_none(run, tmp_path: Path) -> None:
@@ -116,7 +119,11 @@ def test_bad_mixture_takes_only_what_needs_it(run, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("not audio")
     row = run(NOISY, mixture=tmp_path / "text.wav", metrics=metrics)
     assert set(row.scores) == {"si_sdr"}
-    assert set(reasons(row).values()) == {"missing_input"}
+    assert set(reasons(row).values()) == {"unreadable"}
+    row = run(NOISY, mixture=NOISY[:-100], metrics=metrics)
+    assert set(row.scores) == {"si_sdr"}
+    assert set(reasons(row).values()) == {"length_mismatch"}
+    assert "mixture" in row.failures["si_sir"].detail
 
 
 def test_stereo_is_the_mean_over_channels(run) -> None:

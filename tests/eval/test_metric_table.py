@@ -19,7 +19,8 @@ def clean() -> np.ndarray:
 
 def test_every_metric_gives_a_value_within_its_bounds(clean: np.ndarray) -> None:
     mixture = noisy(clean, 10)
-    result = measure(Signals(0.3 * clean + 0.7 * mixture, RATE, clean, mixture), METRICS)
+    estimate = np.tanh(3 * (0.3 * clean + 0.7 * mixture)) / 3  # bent, so that there are artifacts
+    result = measure(Signals(estimate, RATE, clean, mixture), METRICS)
     assert result.failures == {}
     assert set(result.scores) == {metric.name for metric in METRICS}
     for metric in METRICS:
@@ -72,6 +73,28 @@ def test_infinite_is_a_failure_not_a_score(clean: np.ndarray) -> None:
     result = measure(Signals(clean, RATE, clean), select_metrics(["snr", "pesq_wb"]))
     assert result.failures["snr"].reason == "infinite"
     assert set(result.scores) == {"pesq_wb"}
+
+
+def test_a_package_that_breaks_down_costs_its_metric_only(clean: np.ndarray, monkeypatch) -> None:
+    import pystoi
+
+    def broken(*_: object, **__: object) -> float:
+        raise ValueError("a case\nnobody foresaw")
+
+    monkeypatch.setattr(pystoi, "stoi", broken)
+    result = measure(Signals(noisy(clean, 5), RATE, clean), select_metrics(["stoi", "snr"]))
+    assert set(result.scores) == {"snr"}
+    assert str(result.failures["stoi"]) == "broke_down: STOI broke down: ValueError: a case nobody foresaw"
+
+
+def test_rounding_is_no_score(clean: np.ndarray) -> None:
+    mixture = noisy(clean, 5)
+    # The mixture itself has no artifacts, a scaled copy no error: what float64 leaves of them is not a ratio.
+    result = measure(Signals(mixture, RATE, clean, mixture), select_metrics(["si_sar", "si_sir"]))
+    assert result.failures["si_sar"].reason == "infinite"
+    assert np.isfinite(result.scores["si_sir"])
+    scaled = measure(Signals(0.3 * clean, RATE, clean), select_metrics(["si_sdr"]))
+    assert scaled.failures["si_sdr"].reason == "infinite"
 
 
 def test_evaluate_arrays_raises_what_it_cannot_score(clean: np.ndarray) -> None:
