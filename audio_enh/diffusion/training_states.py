@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from audio_enh.diffusion.samplers import denoising_step
 from audio_enh.diffusion.sdes import Process, over_items
 from audio_enh.diffusion.training_noise import assign_noise, item_noise, item_uniform
 from audio_enh.diffusion.training_times import TrainingTimes, UniformTimes, even_variates
@@ -122,21 +123,8 @@ class TrainingStates(nn.Module):
         start = process.mean(x0, y, later) + over_items(process.std(later), x0) * z
         with torch.no_grad():
             clean = estimate(start, y, later)
-        x_t = deterministic_step(process, start, clean, y, later, t)
+        x_t = denoising_step(process, start, clean, y, later, t)
         std = over_items(process.std(t), x0)
         # The noise by which this state differs from its mean: what leads from here to the clean speech.
         z = torch.where(std > 0, (x_t - process.mean(x0, y, t)) / std.clamp(min=1e-8), 0.0)
         return state._replace(x_t=state.x_t.index_copy(0, rows, x_t), z=state.z.index_copy(0, rows, z))
-
-
-def deterministic_step(
-    process: Process, x: Tensor, clean: Tensor, y: Tensor, t: Tensor, t_next: Tensor
-) -> Tensor:
-    """From ``x`` at ``t`` to ``t_next``, the clean estimate and the implied noise kept.
-
-    The step of DDIM (Song et al. 2021, arXiv 2010.02502) for any normal process; for the bridge it is the ODE
-    step of Jukic et al. 2024. A process without noise moves straight towards the estimate.
-    """
-    before, after = process.std(t), process.std(t_next)
-    ratio = torch.where(before > 0, after / before.clamp(min=1e-8), t_next / t)
-    return process.mean(clean, y, t_next) + over_items(ratio, x) * (x - process.mean(clean, y, t))

@@ -6,7 +6,7 @@ from torch import nn
 
 from audio_enh.diffusion.objectives import DataPrediction, Debiasing, Denoising, FlowMatching, ScoreMatching
 from audio_enh.diffusion.sdes import OUVE, SBVE, Flow
-from audio_enh.diffusion.training_states import TrainingStates, deterministic_step
+from audio_enh.diffusion.training_states import TrainingStates
 from audio_enh.losses import WaveformL1Loss, WeightedLoss
 from tests.diffusion.toys import Oracle, batch
 
@@ -83,32 +83,6 @@ def test_flow_target_is_noisy_minus_clean():
 
     total, _ = FlowMatching(states=states())(Constant(Flow()), batch())
     assert float(total) == pytest.approx(0, abs=1e-6)
-
-
-@pytest.mark.parametrize("process", [OUVE(), SBVE(), Flow()])
-def test_deterministic_step_keeps_the_implied_noise(process):
-    """With the true clean signal the step stays on the straight line of one noise."""
-    x0, y, z = (torch.randn(3, 5, dtype=torch.complex64) for _ in range(3))
-    later, t = torch.tensor([0.9, 0.5, 0.6]), torch.tensor([0.2, 0.1, 0.59])
-
-    def state(t):
-        return process.mean(x0, y, t) + process.std(t)[:, None] * z
-
-    torch.testing.assert_close(deterministic_step(process, state(later), x0, y, later, t), state(t))
-
-
-def test_deterministic_step_is_the_bridges_ode_step():
-    process = SBVE()
-    x, clean, y = (torch.randn(1, 5, dtype=torch.complex64) for _ in range(3))
-    later, t = torch.tensor([0.7]), torch.tensor([0.4])
-    (sp, sbp), (s, sb) = ([v.sqrt() for v in process.variances(time)] for time in (later, t))
-    total = (s**2 + sb**2).sqrt()
-    expected = (
-        s * sb / (sp * sbp) * x
-        + (sb**2 - sbp * s * sb / sp) / total**2 * clean
-        + (s**2 - sp * s * sb / sbp) / total**2 * y
-    )
-    torch.testing.assert_close(deterministic_step(process, x, clean, y, later, t), expected)
 
 
 @pytest.mark.parametrize("process", [OUVE(), SBVE()])
