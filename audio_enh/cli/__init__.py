@@ -23,7 +23,20 @@ import typer
 from typer.core import TyperGroup
 
 import audio_enh
-from audio_enh.cli import compare, data, demo, distort, doctor, enhance, evaluate, export, live, models, train
+from audio_enh.cli import (
+    bench,
+    compare,
+    data,
+    demo,
+    distort,
+    doctor,
+    enhance,
+    evaluate,
+    export,
+    live,
+    models,
+    train,
+)
 from audio_enh.cli._errors import debugging, describe
 from audio_enh.errors import UserError
 
@@ -68,6 +81,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("enhance")(enhance.enhance)
+app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)
 app.command("export")(export.export)
 app.command("live", cls=live.LiveCommand)(live.live)
