@@ -25,6 +25,8 @@ KAISER_BETA = 8.0
 # Linear interpolation between this many rows is 106 dB below the signal: (pi / 512) ** 2 / 8.
 MIN_PHASES = 512
 MAX_PHASES = 4096
+# Up to this many places between input samples, outputs are computed place by place.
+FEW_PHASES = 8
 # Longer blocks go through in pieces, which bounds the memory.
 MAX_PIECE = 2048
 
@@ -146,11 +148,26 @@ class Resampler:
         self._buffer[:, self._history : end] = block
 
         count = max(0, math.ceil((samples * self._up - self._next) / self._tick))
-        output = self._interpolate(self._offset + self._next + self._tick * np.arange(count))
+        first = self._offset + self._next
+        if self._up <= FEW_PHASES and self._tick == self._down and first == int(first):
+            output = self._by_phase(int(first), count)
+        else:
+            output = self._interpolate(first + self._tick * np.arange(count))
         self._next += count * self._tick - samples * self._up
 
         # numpy copies with care where the two overlap.
         self._buffer[:, : self._history] = self._buffer[:, samples:end]
+        return output
+
+    def _by_phase(self, first: int, count: int) -> Audio:
+        """Outputs that share their taps together, without a copy of their windows."""
+        output = np.empty((self.channels, count), np.float32)
+        for phase in range(min(self._up, count)):
+            start, within = divmod(first + phase * self._down, self._up)
+            taps = self._table[round(within * self._rows_per_tick)]
+            shared = output[:, phase :: self._up]
+            stop = start + (shared.shape[1] - 1) * self._down + 1
+            np.einsum("cnt,t->cn", self._windows[:, start : stop : self._down], taps, out=shared)
         return output
 
     def _interpolate(self, ticks: NDArray[np.float64]) -> Audio:
