@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,34 @@ def test_a_crash_costs_one_row(tasks: list[Task], tmp_path: Path, monkeypatch) -
     assert [row.reason for row in rows] == [None, None, "crashed", None, None, None]
     lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert len(lines) == 1 + FILES
+
+
+def raise_on_f2(task: Task, settings: Settings) -> Row:
+    if task.file == "f2":
+        raise RuntimeError("nobody\nforesaw this")
+    return measure_file(task, settings)
+
+
+def test_an_unforeseen_exception_costs_one_row_and_is_tried_again(
+    tasks: list[Task], tmp_path: Path, monkeypatch
+) -> None:
+    journal = tmp_path / "rows.jsonl"
+    monkeypatch.setattr(evaluator, "measure_file", raise_on_f2)
+    rows = evaluate_tasks(tasks[:FILES], SETTINGS, journal, workers=1)
+    assert [row.reason for row in rows] == [None, None, "broke_down", None, None, None]
+    assert next(iter(rows[2].failures.values())).detail == "RuntimeError: nobody foresaw this"
+    monkeypatch.undo()
+    rows = evaluate_tasks(tasks[:FILES], SETTINGS, journal, workers=0)
+    assert [row.reason for row in rows] == [None] * FILES
+
+
+def test_files_elsewhere_are_measured_again(tasks: list[Task], tmp_path: Path) -> None:
+    # A copy of equal size and time may hold other sound.
+    journal = tmp_path / "rows.jsonl"
+    first = evaluate_tasks(tasks[:1], SETTINGS, journal, workers=0)
+    copy = shutil.copy2(tasks[0].estimate, tmp_path / "copy.wav")
+    moved = evaluate_tasks([replace(tasks[0], estimate=Path(copy))], SETTINGS, journal, workers=0)
+    assert moved[0].estimate != first[0].estimate
 
 
 def test_environment_is_left_as_it_was(monkeypatch) -> None:
