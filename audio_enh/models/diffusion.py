@@ -15,9 +15,10 @@ from audio_enh.diffusion.sdes import PROCESSES, Process, over_items
 from audio_enh.dsp.spectrogram import CompressedSpectrogram
 from audio_enh.models.base import EnhancementModel
 from audio_enh.models.lite import LiteUNet
+from audio_enh.models.ncsnpp import NCSNpp
 
 #: What a checkpoint calls the backbones.
-NETWORKS: dict[str, type[nn.Module]] = {"lite": LiteUNet}
+NETWORKS: dict[str, type[nn.Module]] = {"lite": LiteUNet, "ncsnpp": NCSNpp}
 
 PREDICTIONS = ("score", "denoiser", "data", "velocity")
 LEVELS = ("peak", "rms")
