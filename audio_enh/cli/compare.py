@@ -39,6 +39,7 @@ def compare(
     and by Wilcoxon's signed-rank test, the latter also adjusted for the number of
     metrics (Holm). A file counts for a metric when both have a score.
     """
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -48,12 +49,24 @@ def compare(
         raise UserError(f"--output {output}: name a .json or .md file")
     comparison = compare_reports(load_report(a), load_report(b), system_a, system_b, common)
     head, *lines = comparison_table(comparison)
-    table = Table(title=f"{comparison.files} files", title_justify="left")
+    table = Table(
+        title=f"{comparison.files} files", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for index, column in enumerate(head):
-        table.add_column(column, justify="left" if index == 0 else "right")
+        # Numbers are never cut with an ellipsis; on a narrow terminal they fold.
+        table.add_column(
+            column,
+            justify="left" if index == 0 else "right",
+            no_wrap=index == 0,
+            overflow="fold",
+            min_width=9 if index == 3 else None,  # "[+0.037," whole
+        )
     for line in lines:
         table.add_row(*line)
-    Console().print(table, markup=False)
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 120)
+    console.print(table, markup=False)
     for name, count in comparison.without_score.items():
         typer.echo(f"note: {name}: {count} files lack a score in A or B and do not count", err=True)
     for note in comparison.notes:
