@@ -50,7 +50,11 @@ def compare(
     comparison = compare_reports(load_report(a), load_report(b), system_a, system_b, common)
     head, *lines = comparison_table(comparison)
     table = Table(
-        title=f"{comparison.files} files", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        title=f"{comparison.files} files",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     for index, column in enumerate(head):
         # Numbers are never cut with an ellipsis; on a narrow terminal they fold.
@@ -59,7 +63,6 @@ def compare(
             justify="left" if index == 0 else "right",
             no_wrap=index == 0,
             overflow="fold",
-            min_width=9 if index == 3 else None,  # "[+0.037," whole
         )
     for line in lines:
         table.add_row(*line)
