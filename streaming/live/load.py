@@ -6,9 +6,10 @@ from __future__ import annotations
 class LoadGovernor:
     """Decides for every block whether there is time to run the model.
 
-    The model is left out when what waits would take longer than the output can do without it, or when a block takes
-    as long as it lasts. It is then left out for ``hold`` seconds; each time it has to be left out soon after it came
-    back, twice as long, up to ``longest_hold``.
+    The model is left out when blocks take as long as they last, or when one will take more than half of that and
+    longer than the output can do without it. (An output that is empty already is not helped by it.) It is then left
+    out for ``hold`` seconds; each time it has to be left out soon after it came back, twice as long, up to
+    ``longest_hold``.
 
     Args:
         hold: seconds without the model, the first time.
@@ -33,11 +34,11 @@ class LoadGovernor:
         self._until = 0.0
         self._since = 0.0
 
-    def may_run(self, waiting: float, reserve: float, now: float) -> bool:
+    def may_run(self, audio: float, reserve: float, now: float) -> bool:
         """Ask before a block.
 
         Args:
-            waiting: seconds of input to be worked off.
+            audio: seconds that it lasts.
             reserve: seconds until the output runs empty; infinite if there is none, or it is still filled up.
             now: seconds, by any clock.
         """
@@ -48,7 +49,8 @@ class LoadGovernor:
             self._since = now
             # Neither forgotten nor held against it: half a second decides.
             self._cost = self.load = self.limit / 2
-        if waiting * self._cost <= reserve and self.load <= self.limit:
+        too_late = self._cost > 0.5 and 0 < reserve < audio * self._cost
+        if not too_late and self.load <= self.limit:
             if now - self._since > 2 * self._next_hold:
                 self._next_hold = self.hold
             return True

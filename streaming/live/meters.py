@@ -25,7 +25,7 @@ class History:
         self._count += 1
 
     def values(self, last: int | None = None) -> NDArray[np.float64]:
-        """The newest ``last``, or all, in no particular order."""
+        """The newest ``last``, or all, the newest at the end."""
         length = len(self._values)
         kept = min(self._count, length)
         wanted = kept if last is None else min(last, kept)
@@ -37,10 +37,10 @@ class History:
 
 
 class LevelMeter:
-    """Root mean square, peak and noise floor of a signal.
+    """Root mean square and peak of a signal.
 
     Args:
-        blocks: blocks of ten seconds, over which the floor is taken.
+        blocks: blocks of ten seconds, which are kept.
     """
 
     def __init__(self, blocks: int):
@@ -66,10 +66,9 @@ class LevelMeter:
         return decibels(float(peaks.max()) ** 2) if peaks.size else SILENT
 
     @property
-    def floor(self) -> float:
-        """What a tenth of the last ten seconds lies below, in dB full scale: the noise between the words."""
-        powers = self._powers.values()
-        return decibels(float(np.quantile(powers, 0.1))) if powers.size else SILENT
+    def powers(self) -> NDArray[np.float64]:
+        """Mean square of each of the last blocks, the newest last."""
+        return self._powers.values()
 
 
 def percentiles(values: NDArray[np.float64]) -> dict[str, float]:

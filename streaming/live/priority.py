@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from pathlib import Path
 from typing import Literal
 
 Priority = Literal["real-time", "raised", "normal"]
@@ -12,6 +13,20 @@ Priority = Literal["real-time", "raised", "normal"]
 # Above ordinary programs, below the sound server (PulseAudio takes 5, PipeWire up to 88 by default).
 _REAL_TIME = 4
 _NICE = -11
+
+
+# Between PortAudio and the sound server, libpulse carries the samples on a thread of its own.
+_CARRIERS = ("threaded-ml",)
+
+
+def carriers() -> list[int]:
+    """Threads of this process that carry sound to and from a sound server, by the system's number."""
+    found = []
+    for task in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if (task / "comm").read_text().strip() in _CARRIERS:
+                found.append(int(task.name))
+    return found
 
 
 def raise_priority(thread: int) -> Priority:

@@ -94,7 +94,6 @@ class Processor:
         self.input_meter = LevelMeter(blocks)
         self.output_meter = LevelMeter(blocks)
         self.frame_times = History(1000)
-        self.waits = History(blocks)
         self.on_input: Listener | None = None
         self.on_output: Listener | None = None
         self._volume = Fader(round(FADE_SECONDS * engine.sample_rate))
@@ -135,8 +134,7 @@ class Processor:
     def _block(self) -> None:
         began = time.perf_counter()
         capture, engine = self.capture, self.engine
-        self.waits.add(capture.beat.since(began))
-        waiting = capture.ring.fill / capture.sample_rate
+        duration = capture.block / capture.sample_rate
         capture.ring.read_into(self._frames)
         audio = _as_channels(self._frames.T, engine.channels)
         if self.on_input is not None:
@@ -146,10 +144,10 @@ class Processor:
         strength = 0.0 if self.bypassed else self.strength
         if strength != engine.strength:
             engine.strength = strength
-        run_model = self.governor.may_run(waiting, self._until_empty(began), began)
+        run_model = self.governor.may_run(duration, self._until_empty(began), began)
         output = engine.process(audio, run_model=run_model)
         if run_model:
-            self.governor.worked(time.perf_counter() - began, capture.block / capture.sample_rate)
+            self.governor.worked(time.perf_counter() - began, duration)
 
         self._volume.target = 0.0 if self.muted else 1.0
         volume = self._volume.gains(output.shape[1])

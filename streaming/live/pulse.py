@@ -91,6 +91,36 @@ def query_server() -> PulseServer | None:
         return None
 
 
+def names_of(kind: str) -> set[str] | None:
+    """Names of the ``sources`` or ``sinks`` there are now, None if the server does not answer."""
+    try:
+        lines = pactl("list", "short", kind).splitlines()
+    except UserError:
+        return None
+    return {row[1] for row in (line.split("\t") for line in lines) if len(row) > 1}
+
+
+def bring_back(source: str) -> None:
+    """Move what this process records to ``source`` again.
+
+    The server moves streams to a source that becomes its default, as a new virtual microphone may: we would hear
+    ourselves.
+    """
+    if not _speaks_json():
+        return
+    try:
+        indices = {
+            device["name"]: device["index"]
+            for device in json.loads(pactl("--format=json", "list", "sources"))
+        }
+        for stream in json.loads(pactl("--format=json", "list", "source-outputs")):
+            ours = stream.get("properties", {}).get("application.process.id") == str(os.getpid())
+            if ours and stream["source"] != indices.get(source):
+                pactl("move-source-output", str(stream["index"]), source)
+    except (UserError, ValueError, KeyError):
+        return  # the server is gone again, or there is nothing to move
+
+
 def _field(info: str, name: str) -> str:
     found = re.search(rf"^{name}: (.*)$", info, re.MULTILINE)
     return found[1].strip() if found else ""

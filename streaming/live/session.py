@@ -16,8 +16,9 @@ from .devices import Device, Direction
 from .endpoints import Capture, Playback
 from .opening import BLOCK_SECONDS, OpenDevice, open_device
 from .portaudio import rescan
-from .priority import Priority, raise_priority
+from .priority import Priority, carriers, raise_priority
 from .processor import Engine, Processor
+from .pulse import bring_back, names_of
 from .recorder import Recorder
 from .status import Counters, Status, take_status
 
@@ -29,6 +30,8 @@ RETRY_SECONDS = 1.0
 # that it reaches by itself the other end is closed too, from time to time.
 RESCAN_SECONDS = 5.0
 _WATCH_SECONDS = 0.1
+# A sound server moves what was connected to a device that is gone to some other one, a loudspeaker's monitor even.
+ROUTE_SECONDS = 1.5
 
 FindDevice = Callable[[Direction], Device]
 MakeEngine = Callable[[int, int, int], Engine]
@@ -262,7 +265,11 @@ class Session:
     # The watch
 
     def _watch(self) -> None:
+        next_look = time.monotonic() + ROUTE_SECONDS
         while not self._stopping.wait(_WATCH_SECONDS):
+            if time.monotonic() >= next_look:
+                self._look_at_routes()
+                next_look = time.monotonic() + ROUTE_SECONDS
             for end in self._ends():
                 if end.opened is None:
                     if time.monotonic() >= end.again:
@@ -270,6 +277,14 @@ class Session:
                 elif self._has_stalled(end):
                     self._lose(end)
             self._watch_recordings()
+
+    def _look_at_routes(self) -> None:
+        for end in self._ends():
+            if end.opened is None or end.device.route is None:
+                continue
+            there = names_of("sources" if end.direction == "input" else "sinks")
+            if there is not None and end.device.route not in there:
+                self._lose(end)
 
     def _has_stalled(self, end: _End) -> bool:
         assert end.opened is not None
@@ -281,6 +296,8 @@ class Session:
             end.blocks, end.heard = callbacks.beat.blocks, now
             if end.priority is None and callbacks.thread:
                 end.priority = raise_priority(callbacks.thread)
+                for thread in carriers():
+                    raise_priority(thread)
         return not end.opened.alive or now - end.heard > end.grace
 
     def _lose(self, end: _End) -> None:
@@ -318,6 +335,12 @@ class Session:
                     if other.opened is not None:
                         self._shut(other)
             return
+        if (
+            end.direction == "output"
+            and self._input.opened is not None
+            and self._input.device.route is not None
+        ):
+            bring_back(self._input.device.route)
         self._new_ends.put(end.opened.end)
         if end.lost:
             self.events.put(("back", f"the {end.direction} {end.device.name} is back"))

@@ -9,7 +9,7 @@ import contextlib
 from dataclasses import dataclass
 
 from audio_enh.errors import UserError
-from audio_enh.streaming.live.pulse import pactl
+from audio_enh.streaming.live.pulse import names_of, pactl
 
 from . import owner
 
@@ -112,7 +112,7 @@ def create(name: str, channels: int) -> PulseMicrophone | ExistingMicrophone:
             f"process {owner.process(ours[0].owner)} already is the virtual microphone {name}: "
             "choose another name, --virtual-mic NAME"
         )
-    if _exists("sinks", microphone.sink) and _exists("sources", microphone.source):
+    if microphone.sink in (names_of("sinks") or ()) and microphone.source in (names_of("sources") or ()):
         return ExistingMicrophone(name, microphone.source, microphone.sink)
     microphone.ensure()
     return microphone
@@ -139,11 +139,6 @@ def cleanup() -> list[str]:
                 pactl("unload-module", module.number)
                 removed.append(module.name)
     return removed
-
-
-def _exists(kind: str, name: str) -> bool:
-    rows = (line.split("\t") for line in pactl("list", "short", kind).splitlines())
-    return any(len(row) > 1 and row[1] == name for row in rows)
 
 
 def _plain(label: str) -> str:

@@ -115,13 +115,15 @@ class Refusing:
     class PortAudioError(Exception):
         pass
 
+    error = "Invalid sample rate [PaErrorCode -9997]"
+
     def __init__(self, takes):
         self.tried = []
 
         def make(**settings):
             self.tried.append((settings["samplerate"], settings["channels"]))
             if not takes(settings):
-                raise self.PortAudioError("Invalid sample rate [PaErrorCode -9997]")
+                raise self.PortAudioError(self.error)
             return SimpleNamespace()
 
         self.InputStream = self.OutputStream = make
