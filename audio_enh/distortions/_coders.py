@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import subprocess
 
@@ -51,17 +52,19 @@ def g711(mono: Audio, subtype: str, kept_bits: int) -> Audio:
     Args:
         mono: ``(samples,)`` within full scale.
         subtype: ``ULAW`` or ``ALAW``.
-        kept_bits: of the 8 bits of a code word; the rest is set to half of what it could say.
+        kept_bits: of the 8 bits of a code word; the decoder gives the mean of what they leave open.
     """
     data = io.BytesIO()
     with soundfile.SoundFile(data, "w", 8000, 1, subtype, None, "RAW") as file:
         file.write(mono)
-    lost = 8 - kept_bits
-    words = np.frombuffer(data.getvalue(), np.uint8)
-    if lost:
-        kept = np.uint8(256 - (1 << lost))
-        words = (words & kept) | np.uint8(1 << (lost - 1))
-    return _decode(io.BytesIO(words.tobytes()), 8000, "RAW", subtype)
+    return _g711_values(subtype, kept_bits)[np.frombuffer(data.getvalue(), np.uint8)]
+
+
+@functools.cache
+def _g711_values(subtype: str, kept_bits: int) -> Audio:
+    """What each of the 256 code words stands for."""
+    exact = _decode(io.BytesIO(bytes(range(256))), 8000, "RAW", subtype)
+    return np.repeat(exact.reshape(2**kept_bits, -1).mean(axis=1), 2 ** (8 - kept_bits))
 
 
 def missing_encoder(encoder: str) -> str | None:

@@ -127,7 +127,7 @@ class Mp2(_FFmpegCodec):
     """MPEG-1/2 layer II, as in digital broadcasting."""
 
     encoder, muxer, demuxer = "mp2", "mp2", "libsndfile"
-    bitrate: int = chosen(96, 80, 64, 56, 48, 40, 32, 24, 16, 8, unit="kbit/s")
+    bitrate: int = chosen(96, 80, 64, 56, 48, 40, 32, 24, 16, unit="kbit/s")
 
     def coding_rate(self, sample_rate: int) -> int:
         return _mpeg_rate(sample_rate, self.bitrate)
@@ -229,7 +229,7 @@ class Gsm(Codec):
 class Adpcm(Codec):
     """ADPCM of 5 to 2 bits a sample: G.723 and G.721 (ITU), NMS, IMA, Microsoft."""
 
-    variant: str = chosen("g723_40", "g721_32", "nms_24", "g723_24", "ima", "ms", "nms_16")
+    variant: str = chosen("g723_40", "g721_32", "nms_24", "ima", "g723_24", "ms", "nms_16")
 
     def _code(self, mono: Audio, rate: int) -> Audio:
         container, subtype = {
