@@ -33,7 +33,10 @@ def seeded_noise(like: Tensor, seeds: Sequence[int]) -> Noise:
 
     def draw() -> Tensor:
         return torch.stack(
-            [torch.randn(like.shape[1:], dtype=like.dtype, device=like.device, generator=g) for g in generators]
+            [
+                torch.randn(like.shape[1:], dtype=like.dtype, device=like.device, generator=g)
+                for g in generators
+            ]
         )
 
     return draw
@@ -61,7 +64,9 @@ def position_noise(like: Tensor, seed: int, first_frames: Sequence[int]) -> Nois
 
     def draw() -> Tensor:
         number = next(numbers)
-        drawn: dict[int, Tensor] = {}  # items often share blocks: the channels of a file, windows that overlap
+        drawn: dict[
+            int, Tensor
+        ] = {}  # items often share blocks: the channels of a file, windows that overlap
 
         def block(place: int) -> Tensor:
             if place not in drawn:

@@ -5,7 +5,8 @@ Every sampler takes the same arguments:
 ``process``
     :class:`audio_enh.diffusion.sdes.Process`.
 ``model``
-    has ``score(x, y, t)`` and ``denoise(x, y, t)``, of which samplers use one; see :class:`Estimates`.
+    has ``score(x, y, t)`` and ``denoise(x, y, t)``, of which samplers use one:
+    :class:`audio_enh.diffusion.sampling.Estimates`.
 ``y``
     noisy coefficients, ``(batch, ...)``.
 ``noise``
@@ -24,26 +25,16 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from audio_enh.diffusion.bridge import bridge_sde
 from audio_enh.diffusion.noise import Noise
-from audio_enh.diffusion.sdes import SBVE, Process, over_items
+from audio_enh.diffusion.sampling import Estimates, OnStep, check_steps, item_times, tell
+from audio_enh.diffusion.sdes import Process, over_items
 from audio_enh.diffusion.times import time_grid
-
-OnStep = Callable[[int, int], None]
-
-
-class Estimates(Protocol):
-    """What samplers ask of a model, for states ``x``, noisy ``y`` and times ``(batch,)``."""
-
-    def score(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """Gradient of the state's log density."""
-
-    def denoise(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """Estimate of the clean coefficients."""
 
 
 def predictor_corrector(
@@ -67,14 +58,14 @@ def predictor_corrector(
 
     Args:
         predictor: both discretise the reverse SDE to first order,
-            ``x <- x - (f - g^2 s) dt + g sqrt(dt) z``. Reverse diffusion has its last evaluation at ``t_eps`` and goes
-            from there to 0, Euler-Maruyama ends at ``t_eps``. Both leave the noise of the last step out.
+            ``x <- x - (f - g^2 s) dt + g sqrt(dt) z``. Reverse diffusion has its last evaluation at ``t_eps`` and
+            goes from there to 0, Euler-Maruyama ends at ``t_eps``. Both leave the noise of the last step out.
         corrector: step size by the process's noise (``2 (snr std)^2``), by the ratio of the norms of noise and score
             (Song et al., algorithm 4), or no correction.
         corrector_steps: of each correction.
         snr: r, size of the corrector's steps.
     """
-    _check_steps(steps)
+    check_steps(steps)
     if predictor == "reverse_diffusion":
         times = time_grid(process.T, process.t_eps, steps, grid).tolist()
         times.append(0.0)
@@ -88,13 +79,11 @@ def predictor_corrector(
 
     x = mean = process.prior(y, noise)
     for i in range(steps):
-        t = _times(times[i], y)
+        t = item_times(times[i], y)
         for _ in range(corrector_steps):
             score, z = model.score(x, y, t), noise()
-            if corrector == "annealed_langevin":
-                size = snr * process.std(t)
-            else:
-                size = snr * _norm(z) / _norm(score)
+            typical = process.std(t) if corrector == "annealed_langevin" else _norm(z) / _norm(score)
+            size = snr * typical
             step = over_items(2 * size.square(), y)
             x = x + step * score + (2 * step).sqrt() * z
         dt = times[i] - times[i + 1]
@@ -102,7 +91,7 @@ def predictor_corrector(
         drift = process.drift(x, y, t) - diffusion.square() * model.score(x, y, t)
         mean = x - dt * drift
         x = mean + diffusion * dt**0.5 * noise()
-        _tell(on_step, i, steps)
+        tell(on_step, i, steps)
     return mean
 
 
@@ -125,20 +114,20 @@ def probability_flow(
     Args:
         order: 1 Euler, 2 Heun (Karras et al. 2022, algorithm 1).
     """
-    _check_steps(steps)
+    check_steps(steps)
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, not {order}")
     times = time_grid(process.T, process.t_eps, steps + 1, grid).tolist()
     x = process.prior(y, noise)
     for i in range(steps):
         dt = times[i + 1] - times[i]
-        slope = _flow(process, model, x, y, _times(times[i], y))
+        slope = _flow(process, model, x, y, item_times(times[i], y))
         moved = x + dt * slope
         if order == 2:
-            slope = (slope + _flow(process, model, moved, y, _times(times[i + 1], y))) / 2
+            slope = (slope + _flow(process, model, moved, y, item_times(times[i + 1], y))) / 2
             moved = x + dt * slope
         x = moved
-        _tell(on_step, i, steps)
+        tell(on_step, i, steps)
     return _last_denoising(process, model, x, y)
 
 
@@ -166,7 +155,7 @@ def probability_flow_rk45(
     Raises:
         RuntimeError: the tolerance is not met within ``max_evaluations``.
     """
-    _check_steps(steps)
+    check_steps(steps)
     x = process.prior(y, noise)
     t = torch.full(y.shape[:1], process.T, dtype=torch.float64, device=y.device)
     step = torch.full_like(t, (process.T - process.t_eps) / steps)
@@ -174,7 +163,9 @@ def probability_flow_rk45(
     evaluations = 0
     while bool((t > process.t_eps).any()):
         if evaluations >= max_evaluations:
-            raise RuntimeError(f"RK45 has not converged in {max_evaluations} evaluations: raise rtol and atol")
+            raise RuntimeError(
+                f"RK45 has not converged in {max_evaluations} evaluations: raise rtol and atol"
+            )
         # An item at its end makes steps of length 0.
         h = torch.minimum(step, t - process.t_eps)
         width = over_items(-h, y)
@@ -222,20 +213,20 @@ def denoising_ode(
         order: 2 repeats each step but the last with the mean of the estimates at its two ends (Heun): twice the
             evaluations.
     """
-    _check_steps(steps)
+    check_steps(steps)
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, not {order}")
     times = time_grid(process.T, process.t_eps, steps + 1, grid).tolist()
     x = process.prior(y, noise)
     for i in range(steps):
-        t, after = _times(times[i], y), _times(times[i + 1], y)
+        t, after = item_times(times[i], y), item_times(times[i + 1], y)
         clean = model.denoise(x, y, t)
         moved = denoising_step(process, x, clean, y, t, after)
         if order == 2 and i < steps - 1:
             clean = (clean + model.denoise(moved, y, after)) / 2
             moved = denoising_step(process, x, clean, y, t, after)
         x = moved
-        _tell(on_step, i, steps)
+        tell(on_step, i, steps)
     return x
 
 
@@ -244,46 +235,9 @@ def denoising_step(
 ) -> Tensor:
     """One step of :func:`denoising_ode` from ``t`` to ``t_next``, both ``(batch,)``."""
     before, after = process.std(t), process.std(t_next)
-    # A bridge starts without noise, from its mean; a flow has none, but what is off its straight line shrinks with it.
+    # A bridge starts without noise, from its mean. A flow has none, but what is off its line shrinks with time.
     shrink = torch.where(before > 0, after / before.clamp(min=1e-12), t_next / t)
     return process.mean(clean, y, t_next) + over_items(shrink, x) * (x - process.mean(clean, y, t))
-
-
-def bridge_sde(
-    process: Process,
-    model: Estimates,
-    y: Tensor,
-    noise: Noise,
-    *,
-    steps: int = 4,
-    grid: str = "uniform",
-    on_step: OnStep | None = None,
-) -> Tensor:
-    r"""Stochastic steps of the bridge: Jukic et al. 2024, eq. 14, the posterior of the state given a later one.
-
-    .. math:: x_{t'} = r x_t + (1 - r) \hat x_0 + \sigma_{t'} \sqrt{1 - r} z, \quad r = \sigma_{t'}^2 / \sigma_t^2
-
-    The last step is without noise.
-
-    Raises:
-        TypeError: the process is not :class:`SBVE`.
-    """
-    _check_steps(steps)
-    if not isinstance(process, SBVE):
-        raise TypeError(f"the sampler is for the process SBVE, not {type(process).__name__}")
-    times = time_grid(process.T, process.t_eps, steps + 1, grid).tolist()
-    x = mean = process.prior(y, noise)
-    for i in range(steps):
-        t, after = _times(times[i], y), _times(times[i + 1], y)
-        past_before, _ = process.variances(t)
-        past_after, _ = process.variances(after)
-        ratio = past_after / past_before
-        clean = model.denoise(x, y, t)
-        mean = over_items(ratio, y) * x + over_items(1 - ratio, y) * clean
-        if i < steps - 1:
-            x = mean + over_items((past_after * (1 - ratio)).sqrt(), y) * noise()
-        _tell(on_step, i, steps)
-    return mean
 
 
 #: What checkpoints and the command line call them, with the options each fixes.
@@ -304,27 +258,13 @@ def _flow(process: Process, model: Estimates, x: Tensor, y: Tensor, t: Tensor) -
 
 def _last_denoising(process: Process, model: Estimates, x: Tensor, y: Tensor) -> Tensor:
     """From ``t_eps`` to 0: one step of the reverse SDE without its noise."""
-    t = _times(process.t_eps, y)
+    t = item_times(process.t_eps, y)
     diffusion = over_items(process.diffusion(t), y)
     return x - process.t_eps * (process.drift(x, y, t) - diffusion.square() * model.score(x, y, t))
 
 
-def _times(t: float, y: Tensor) -> Tensor:
-    return torch.full(y.shape[:1], t, dtype=y.real.dtype, device=y.device)
-
-
 def _norm(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x.flatten(1), dim=1)
-
-
-def _tell(on_step: OnStep | None, i: int, steps: int) -> None:
-    if on_step is not None:
-        on_step(i + 1, steps)
-
-
-def _check_steps(steps: int) -> None:
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
 
 
 # Dormand and Prince 1980: place within the step and weights of the earlier slopes, for each of the seven slopes.

@@ -14,8 +14,8 @@ def time_grid(first: float, last: float, points: int, kind: str = "uniform") -> 
 
     .. math:: t_i = (t_0^{1/\rho} + \tfrac i {n-1} (t_{n-1}^{1/\rho} - t_0^{1/\rho}))^\rho
 
-    with ``rho`` 1 (uniform), 2 (quadratic) or 7 (Karras et al. 2022, arXiv 2206.00364, eq. 5, in time instead of noise
-    level, which in bridges does not rise with time).
+    with ``rho`` 1 (uniform), 2 (quadratic) or 7 (Karras et al. 2022, arXiv 2206.00364, eq. 5, in time instead of
+    noise level, which in bridges does not rise with time).
     """
     if kind not in GRIDS:
         raise ValueError(f"unknown grid {kind!r}: choose {', '.join(GRIDS)}")

@@ -21,9 +21,7 @@ class CompressedSpectrogram(nn.Module):
         factor: beta.
     """
 
-    def __init__(
-        self, n_fft: int = 510, hop_length: int = 128, exponent: float = 0.5, factor: float = 0.15
-    ):
+    def __init__(self, n_fft: int = 510, hop_length: int = 128, exponent: float = 0.5, factor: float = 0.15):
         super().__init__()
         if n_fft % 2 or not 0 < hop_length <= (n_fft + 2) // 2:
             raise ValueError(

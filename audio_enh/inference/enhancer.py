@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +14,12 @@ from torch import Tensor
 
 from audio_enh.dsp.drywet import wet_weight
 from audio_enh.errors import UserError
+from audio_enh.inference.generative import GenerativeRunner, SamplingOptions
 from audio_enh.inference.runners import CausalRunner, ModelRunner, WindowRunner
 from audio_enh.inference.stream import EnhanceStream, check_finite
+from audio_enh.inference.uncertainty import UncertaintyCurve
 from audio_enh.models.base import CausalModel, EnhancementModel
+from audio_enh.models.generative import GenerativeModel
 
 # What the user gives is what comes back.
 Array = TypeVar("Array", NDArray[np.floating], Tensor)
@@ -42,6 +46,7 @@ class Enhancer:
             that memory does not grow with it. It is also how long :meth:`stream` waits for input.
         window_seconds: other models are run in overlapping windows of this length.
         overlap_seconds: overlap of two windows, over which they are cross-faded.
+        windows_per_call: windows that a generative model samples together; None is 8 on a GPU, otherwise 1.
 
     Attributes:
         sample_rate: the model's rate, in Hz.
@@ -56,6 +61,7 @@ class Enhancer:
         block_seconds: float = 1.0,
         window_seconds: float = 10.0,
         overlap_seconds: float = 1.0,
+        windows_per_call: int | None = None,
     ):
         self.model = model.eval()
         self.config = config or {}
@@ -65,15 +71,22 @@ class Enhancer:
         self.overlap_seconds = overlap_seconds
         parameter = next(model.parameters(), None)
         self.device = torch.device("cpu") if parameter is None else parameter.device
+        if windows_per_call is None:
+            windows_per_call = 1 if self.device.type == "cpu" else 8
+        self.windows_per_call = windows_per_call
 
     def enhance(
         self,
         audio: Array,
         sample_rate: int,
         *,
-        seed: int | None = None,
         strength: float = 1.0,
         max_attenuation: float | None = None,
+        seed: int | None = None,
+        sampler: str | None = None,
+        steps: int | None = None,
+        samples: int = 1,
+        combine: Literal["mean", "median"] = "mean",
     ) -> Array:
         """Enhance a whole signal.
 
@@ -81,12 +94,13 @@ class Enhancer:
             audio: floating-point numpy array or torch tensor, ``(samples,)`` or ``(channels, samples)``, full
                 scale is 1; any length, 0 samples too.
             sample_rate: of ``audio``, in Hz.
-            seed: of a generative model's noise; the models without noise of their own do not use it.
             strength: 0 gives the input back, to the bit; 1 the enhanced signal; between them the output is
                 ``input + strength * (enhanced - input)``.
             max_attenuation: let no sound be turned down by more than so many dB, 0 or more. The weight of
                 the enhanced signal is at most ``1 - 10 ** (-max_attenuation / 20)``, so that what the model
                 removes stays in the output, that much quieter.
+            seed: of a generative model's noise, 0 if None; the models without noise of their own do not use it.
+            sampler, steps, samples, combine: of generative models only, see :class:`SamplingOptions`.
 
         Returns:
             The enhanced signal: type, dtype, device, shape and alignment (0 samples of delay) of ``audio``.
@@ -95,13 +109,78 @@ class Enhancer:
         Raises:
             UserError: integers, NaN or infinite samples, a wrong shape, or an option out of range.
         """
+        options = SamplingOptions(seed, sampler, steps, samples, combine)
+        return self._enhance(audio, sample_rate, options, strength, max_attenuation)[0]
+
+    def enhance_with_uncertainty(
+        self,
+        audio: Array,
+        sample_rate: int,
+        *,
+        samples: int = 8,
+        strength: float = 1.0,
+        max_attenuation: float | None = None,
+        seed: int | None = None,
+        sampler: str | None = None,
+        steps: int | None = None,
+        combine: Literal["mean", "median"] = "mean",
+    ) -> tuple[Array, UncertaintyCurve]:
+        """Enhance a whole signal by several draws of a generative model, and tell where they disagree.
+
+        Where they do, the model may be inventing speech. Arguments as in :meth:`enhance`; ``samples`` is at least 2.
+
+        Returns:
+            The enhanced signal, and the draws' spread over time.
+        """
+        if samples < 2:
+            raise UserError(f"uncertainty takes at least 2 samples, not {samples}")
+        options = SamplingOptions(seed, sampler, steps, samples, combine)
+        enhanced, curve = self._enhance(audio, sample_rate, options, strength, max_attenuation)
+        return enhanced, curve or UncertaintyCurve(0.02, np.zeros(0), np.zeros(0))
+
+    def stream(
+        self,
+        sample_rate: int,
+        channels: int = 1,
+        *,
+        strength: float = 1.0,
+        max_attenuation: float | None = None,
+        seed: int | None = None,
+        sampler: str | None = None,
+        steps: int | None = None,
+        samples: int = 1,
+        combine: Literal["mean", "median"] = "mean",
+        on_step: Callable[[float], None] | None = None,
+    ) -> EnhanceStream:
+        """Enhance a signal block by block, with memory that does not grow with its length.
+
+        Output waits for a whole step (``block_seconds``) or window; for live sound, in steps of one hop, see
+        :mod:`audio_enh.streaming`. Options as in :meth:`enhance`.
+
+        Args:
+            on_step: of generative models, told after each step of the sampler how many seconds of the signal are
+                done.
+
+        Returns:
+            An object with ``process(block) -> block`` and ``flush() -> block``, blocks being float32 arrays
+            ``(channels, n)``.
+        """
+        options = SamplingOptions(seed, sampler, steps, samples, combine)
+        return self._stream(sample_rate, channels, options, strength, max_attenuation, on_step)
+
+    def _enhance(
+        self,
+        audio: Array,
+        sample_rate: int,
+        options: SamplingOptions,
+        strength: float,
+        max_attenuation: float | None,
+    ) -> tuple[Array, UncertaintyCurve | None]:
         samples = _as_channels(audio)
         check_finite(samples, sample_rate=_checked_rate(sample_rate))
-        stream = self.stream(
-            sample_rate, samples.shape[0], seed=seed, strength=strength, max_attenuation=max_attenuation
-        )
+        stream = self._stream(sample_rate, samples.shape[0], options, strength, max_attenuation, None)
         if stream.wet == 0 or samples.size == 0:
-            return audio.clone() if isinstance(audio, Tensor) else audio.copy()
+            return (audio.clone() if isinstance(audio, Tensor) else audio.copy()), None
         # Blocks, so that memory beside the two signals stays small.
         block = max(1, round(self.block_seconds * sample_rate))
         enhanced = np.empty_like(samples, dtype=np.float32)
@@ -113,33 +192,25 @@ class Enhancer:
             done += out.shape[1]
         enhanced = enhanced.reshape(audio.shape)
         if isinstance(audio, Tensor):
-            return torch.from_numpy(enhanced).to(audio)
-        return enhanced.astype(audio.dtype, copy=False)
+            return torch.from_numpy(enhanced).to(audio), stream.uncertainty
+        return enhanced.astype(audio.dtype, copy=False), stream.uncertainty
 
-    def stream(
+    def _stream(
         self,
         sample_rate: int,
-        channels: int = 1,
-        *,
-        seed: int | None = None,
-        strength: float = 1.0,
-        max_attenuation: float | None = None,
+        channels: int,
+        options: SamplingOptions,
+        strength: float,
+        max_attenuation: float | None,
+        on_step: Callable[[float], None] | None,
     ) -> EnhanceStream:
-        """Enhance a signal block by block, with memory that does not grow with its length.
-
-        Output waits for a whole step (``block_seconds``) or window; for live sound, in steps of one hop, see
-        :mod:`audio_enh.streaming`. Options as in :meth:`enhance`.
-
-        Returns:
-            An object with ``process(block) -> block`` and ``flush() -> block``, blocks being float32 arrays
-            ``(channels, n)``.
-        """
         if not 1 <= channels <= MAX_CHANNELS:
             raise UserError(
                 f"{channels} channels: give audio as (channels, samples), 1 to {MAX_CHANNELS} channels"
             )
+        options.check(self.model)
         return EnhanceStream(
-            functools.partial(self._runner, channels, seed),
+            functools.partial(self._runner, channels, options, on_step),
             model_rate=self.sample_rate,
             sample_rate=_checked_rate(sample_rate),
             channels=channels,
@@ -147,20 +218,32 @@ class Enhancer:
             device=self.device,
         )
 
-    def _runner(self, channels: int, seed: int | None) -> ModelRunner:
+    def _runner(
+        self, channels: int, options: SamplingOptions, on_step: Callable[[float], None] | None
+    ) -> ModelRunner:
         if isinstance(self.model, CausalModel):
             # Channels are a batch: with more of them shorter steps keep the memory where it is.
             seconds = self.block_seconds / channels
             return CausalRunner(self.model, channels, round(seconds * self.sample_rate))
+        if isinstance(self.model, GenerativeModel):
+            return GenerativeRunner(
+                self.model,
+                channels,
+                options,
+                window_seconds=self.window_seconds,
+                overlap_seconds=self.overlap_seconds,
+                windows_per_call=self.windows_per_call,
+                on_step=on_step,
+            )
         return WindowRunner(
-            self._enhance_window,
+            self._enhance_windows,
             channels,
             window_length=round(self.window_seconds * self.sample_rate),
             overlap=round(self.overlap_seconds * self.sample_rate),
         )
 
-    def _enhance_window(self, audio: Tensor, start: int) -> Tensor:
-        return self.model(audio)
+    def _enhance_windows(self, audio: Tensor, starts: Sequence[int]) -> Tensor:
+        return self.model(audio.flatten(0, 1)).unflatten(0, audio.shape[:2])
 
 
 def _checked_rate(sample_rate: int) -> int:

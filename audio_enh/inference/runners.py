@@ -8,6 +8,7 @@ bit: models are always run on pieces of the same sizes at the same places.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -26,14 +27,14 @@ class ModelRunner(Protocol):
 
 
 class WindowFunction(Protocol):
-    """Enhances one window by itself.
+    """Enhances windows, each by itself.
 
-    ``audio`` is ``(batch, samples)``, what comes back has that shape and is aligned; ``start`` is the
-    absolute position of the window's first sample, from which a diffusion model takes its noise, so that
+    ``audio`` is ``(windows, batch, samples)``, what comes back ``(windows, rows, samples)`` and aligned; ``starts``
+    are the absolute positions of the windows' first samples, from which a generative model takes its noise, so that
     windows that overlap share it.
     """
 
-    def __call__(self, audio: Tensor, start: int) -> Tensor: ...
+    def __call__(self, audio: Tensor, starts: Sequence[int]) -> Tensor: ...
 
 
 class CausalRunner:
@@ -81,26 +82,47 @@ class CausalRunner:
 class WindowRunner:
     """A model that needs the future, in overlapping windows with raised-cosine cross-fades.
 
-    All windows are ``window_length`` long (the last one is moved back to be so), except for one window of a
-    signal that is shorter than that.
+    All windows are ``window_length`` long (the last one is moved back to be so, and up to ``grid - 1`` samples
+    longer), except for one window of a signal that is shorter than that.
 
     Args:
-        enhance_window: the model.
+        enhance_windows: the model.
         batch: signals side by side.
         window_length: samples per window; memory is proportional to it.
         overlap: samples that neighbouring windows share, less than a window.
+        margin: of these, so many at either end are not used: the cross-fade lies between them.
+        grid: windows begin at multiples of so many samples.
+        windows_per_call: windows that ``enhance_windows`` is given at a time. Memory is proportional to that too.
     """
 
-    def __init__(self, enhance_window: WindowFunction, batch: int, window_length: int, overlap: int):
+    def __init__(
+        self,
+        enhance_windows: WindowFunction,
+        batch: int,
+        window_length: int,
+        overlap: int,
+        *,
+        margin: int = 0,
+        grid: int = 1,
+        windows_per_call: int = 1,
+    ):
         if not 0 < overlap < window_length:
             raise ValueError(
                 f"overlap must lie between 0 and window_length {window_length}, not be {overlap}"
             )
-        self.enhance_window = enhance_window
+        if not 0 <= 2 * margin < overlap:
+            raise ValueError(f"margin must be less than half of overlap {overlap}, not {margin}")
+        self._hop = window_length - overlap
+        if self._hop % grid:
+            raise ValueError(f"window_length less overlap must be a multiple of {grid}, not {self._hop}")
+        self.enhance_windows = enhance_windows
         self.window_length = window_length
         self.overlap = overlap
-        phase = (torch.arange(overlap) + 0.5) * (math.pi / 2 / overlap)
-        self._fade_in = phase.sin().square()
+        self.grid = grid
+        self.windows_per_call = windows_per_call
+        ramp = overlap - 2 * margin
+        phase = (torch.arange(ramp) + 0.5) * (math.pi / 2 / ramp)
+        self._fade_in = torch.cat([torch.zeros(margin), phase.sin().square(), torch.ones(margin)])
         self._input = torch.zeros(batch, 0)  # from one hop before the next window on
         self._input_start = 0
         self._start = 0  # of the next window
@@ -109,37 +131,53 @@ class WindowRunner:
     def process(self, audio: Tensor) -> Tensor:
         """See the module."""
         self._input = torch.cat([self._input.to(audio), audio], dim=1)
-        hop = self.window_length - self.overlap
-        outputs = [audio[:, :0]]
-        # "More than a window": the signal may end here, and then this window is the last one, for flush.
-        while self._input_start + self._input.shape[1] - self._start > self.window_length:
-            output = self._cross_fade(self._window(self._input, self._start, self.window_length))
-            outputs.append(output[:, :hop])
-            self._previous = output[:, hop:].clone()
-            keep_from = self._start
-            self._start += hop
-            self._input = self._input[:, keep_from - self._input_start :].clone()
-            self._input_start = keep_from
-        return torch.cat(outputs, dim=1)
+        outputs = []
+        while self._ready() >= self.windows_per_call:
+            outputs.append(self._run(self.windows_per_call))
+        return torch.cat(outputs, dim=1) if outputs else audio[:, :0]
 
     def flush(self) -> Tensor:
         """See the module."""
         end = self._input_start + self._input.shape[1]
-        first = max(0, end - self.window_length)
         output = self._input
         if end:
-            output = self._window(self._input, first, end - first)
-            output = self._cross_fade(output[:, self._start - first :])
+            outputs = [self._run(ready)] if (ready := self._ready()) else []
+            first = max(0, end - self.window_length) // self.grid * self.grid
+            last = self._enhance([first], end - first)[0]
+            outputs.append(self._cross_fade(last[:, self._start - first :]))
+            output = torch.cat(outputs, dim=1)
         self._input, self._previous = self._input[:, :0], None
         self._input_start = self._start = 0
         return output
 
-    def _window(self, audio: Tensor, start: int, length: int) -> Tensor:
-        offset = start - self._input_start
-        window = audio[:, offset : offset + length]
-        output = self.enhance_window(window, start)
-        if output.shape != window.shape:
-            raise RuntimeError(f"the model made {tuple(output.shape)} of {tuple(window.shape)}")
+    def _ready(self) -> int:
+        """Number of windows that can be done now.
+
+        More than a window must be there: where the signal ends with it, it is the last one, for flush.
+        """
+        beyond = self._input_start + self._input.shape[1] - self._start - self.window_length
+        return max(0, -(-beyond // self._hop))
+
+    def _run(self, windows: int) -> Tensor:
+        """Does the next windows: the output that is final then."""
+        starts = [self._start + i * self._hop for i in range(windows)]
+        outputs = []
+        for enhanced in self._enhance(starts, self.window_length):
+            output = self._cross_fade(enhanced)
+            outputs.append(output[:, : self._hop])
+            self._previous = output[:, self._hop :].clone()
+        self._start += windows * self._hop
+        keep_from = starts[-1]
+        self._input = self._input[:, keep_from - self._input_start :].clone()
+        self._input_start = keep_from
+        return torch.cat(outputs, dim=1)
+
+    def _enhance(self, starts: list[int], length: int) -> Tensor:
+        offsets = [start - self._input_start for start in starts]
+        windows = torch.stack([self._input[:, offset : offset + length] for offset in offsets])
+        output = self.enhance_windows(windows, starts)
+        if output.dim() != 3 or output.shape[::2] != windows.shape[::2]:
+            raise RuntimeError(f"the model made {tuple(output.shape)} of {tuple(windows.shape)}")
         return output
 
     def _cross_fade(self, output: Tensor) -> Tensor:
@@ -147,5 +185,5 @@ class WindowRunner:
             return output
         fade_in = self._fade_in.to(output)
         old, new = self._previous, output[:, : self.overlap]
-        # old + fade * (new - old) leaves windows that agree as they are, to the bit.
-        return torch.cat([old + fade_in * (new - old), output[:, self.overlap :]], dim=1)
+        # lerp leaves windows that agree as they are, and takes either alone where the fade is 0 or 1, to the bit.
+        return torch.cat([torch.lerp(old, new, fade_in), output[:, self.overlap :]], dim=1)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from audio_enh.dsp.drywet import SilenceGate
 from audio_enh.dsp.resample import StreamResampler
 from audio_enh.errors import CheckpointError, UserError
+from audio_enh.inference.generative import GenerativeRunner
 from audio_enh.inference.runners import ModelRunner
+from audio_enh.inference.uncertainty import UncertaintyCurve
 
 Audio = NDArray[np.float32]
 
@@ -31,6 +33,9 @@ class EnhanceStream:
         channels: number of channels of the signal.
         wet: weight of the enhanced signal in ``wet * enhanced + (1 - wet) * input``.
         device: where the model is.
+
+    Attributes:
+        uncertainty: after ``flush``, how far the draws of a generative model were apart; None where it made one.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class EnhanceStream:
         self.channels = channels
         self.wet = wet
         self._device = device
+        self.uncertainty: UncertaintyCurve | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -93,6 +99,8 @@ class EnhanceStream:
         if self.wet > 0 and self._received:
             pieces.append(self._from_model.process(self._enhance(self._to_model.flush())))
             rest = self._runner.flush().cpu().numpy()
+            if isinstance(self._runner, GenerativeRunner):
+                self.uncertainty = self._runner.uncertainty
             pieces.append(self._from_model.process(self._checked(rest)))
             pieces.append(self._from_model.flush())
             # Rounded up at each of the two changes of rate, the way back may end a sample or two late.

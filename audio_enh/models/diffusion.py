@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audio_enh.diffusion.noise import Noise, seeded_noise
-from audio_enh.diffusion.samplers import SAMPLERS, OnStep
+from audio_enh.diffusion.noise import Noise, position_noise, seeded_noise
+from audio_enh.diffusion.samplers import SAMPLERS
+from audio_enh.diffusion.sampling import OnStep
 from audio_enh.diffusion.sdes import PROCESSES, Process, over_items
 from audio_enh.dsp.spectrogram import CompressedSpectrogram
-from audio_enh.models.base import EnhancementModel
+from audio_enh.models.generative import GenerativeModel, LevelKind
 from audio_enh.models.lite import LiteUNet
 from audio_enh.models.ncsnpp import NCSNpp
 
@@ -21,11 +22,10 @@ from audio_enh.models.ncsnpp import NCSNpp
 NETWORKS: dict[str, type[nn.Module]] = {"lite": LiteUNet, "ncsnpp": NCSNpp}
 
 PREDICTIONS = ("score", "denoiser", "data", "velocity")
-LEVELS = ("peak", "rms")
 SCALINGS = ("none", "1/sigma", "1/t")
 
 
-class DiffusionEnhancer(EnhancementModel):
+class DiffusionEnhancer(GenerativeModel):
     r"""Score-based and bridge models on compressed complex spectrograms: SGMSE and what followed it.
 
     The waveform is divided by its level, transformed, sampled from noisy to clean, transformed back. All
@@ -48,8 +48,7 @@ class DiffusionEnhancer(EnhancementModel):
     Args:
         sample_rate: in Hz.
         n_fft, hop_length, exponent, factor: of the spectrogram, see :class:`CompressedSpectrogram`.
-        level: what the waveform is divided by: its largest magnitude, "peak", or ten times its root mean square,
-            "rms", which a click does not change.
+        level: what the waveform is divided by: "peak" or "rms", see :func:`level_from`.
         process: one of :data:`PROCESSES`.
         network: one of :data:`NETWORKS`.
         prediction: see above.
@@ -61,8 +60,7 @@ class DiffusionEnhancer(EnhancementModel):
         sampler: one of :data:`SAMPLERS`, used where no other is asked for.
     """
 
-    # Power below which sound is not amplified further: -80 dB of full scale.
-    level_floor = 1e-4
+    sampler_names = tuple(SAMPLERS)
 
     def __init__(
         self,
@@ -71,17 +69,17 @@ class DiffusionEnhancer(EnhancementModel):
         hop_length: int = 128,
         exponent: float = 0.5,
         factor: float = 0.15,
-        level: str = "peak",
-        process: Mapping[str, Any] = {"name": "ouve"},  # noqa: B006 (read only; plain, so that it can be saved)
-        network: Mapping[str, Any] = {"name": "lite"},  # noqa: B006
+        level: LevelKind = "peak",
+        process: Mapping[str, Any] = {"name": "ouve"},
+        network: Mapping[str, Any] = {"name": "lite"},
         prediction: str = "score",
         preconditioning: str = "none",
         sigma_data: float = 0.1,
         network_scaling: str = "none",
-        sampler: Mapping[str, Any] = {"name": "pc"},  # noqa: B006
+        sampler: Mapping[str, Any] = {"name": "pc"},
     ):
         super().__init__()
-        _check_choice("level", level, LEVELS)
+        _check_choice("level", level, ("peak", "rms"))
         _check_choice("prediction", prediction, PREDICTIONS)
         _check_choice("preconditioning", preconditioning, ("none", "edm"))
         _check_choice("network_scaling", network_scaling, SCALINGS)
@@ -91,6 +89,10 @@ class DiffusionEnhancer(EnhancementModel):
         self.process: Process = _construct("process", process, PROCESSES)
         self.network: nn.Module = _construct("network", network, NETWORKS)
         self.time_multiple = int(getattr(self.network, "time_multiple", 1))
+        # Frames are centred on multiples of the hop: so many hops have one more frame.
+        self.grid = hop_length * self.time_multiple
+        self.window_remainder = -hop_length
+        self.margin = n_fft
         self.prediction = prediction
         self.preconditioning = preconditioning
         self.sigma_data = sigma_data
@@ -133,6 +135,22 @@ class DiffusionEnhancer(EnhancementModel):
         x = self.sample(y, seeded_noise(y, seeds), sampler=sampler, steps=steps, on_step=on_step)
         return self.decode(x, audio.shape[1]) * level
 
+    def draw(
+        self,
+        audio: Tensor,
+        starts: Sequence[int],
+        *,
+        seed: int = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """See :meth:`GenerativeModel.draw`."""
+        y = self.encode(audio)
+        noise = position_noise(y, seed, [start // self.spectrogram.hop_length for start in starts])
+        x = self.sample(y, noise, sampler=sampler, steps=steps, on_step=on_step)
+        return self.decode(x, audio.shape[1])
+
     @torch.no_grad()
     def sample(
         self,
@@ -160,14 +178,6 @@ class DiffusionEnhancer(EnhancementModel):
         return run(self.process, self, y, noise, on_step=on_step)
 
     # Waveform to coefficients and back.
-
-    def measure_level(self, audio: Tensor) -> Tensor:
-        """What each signal is to be divided by, ``(batch, 1)``; never so little that noise of the system is raised."""
-        if self.level == "peak":
-            measured = audio.abs().amax(dim=1, keepdim=True)
-        else:
-            measured = RMS_TO_LEVEL * audio.square().mean(dim=1, keepdim=True).sqrt()
-        return measured.clamp(min=self.level_floor)
 
     def encode(self, audio: Tensor) -> Tensor:
         """Signals of level 1, ``(batch, samples)``, to coefficients ``(batch, 1, bins, frames)``; frames are filled
@@ -246,10 +256,6 @@ class DiffusionEnhancer(EnhancementModel):
         return (mean - over_items(of_noisy, y) * y) / over_items(of_clean, y)
 
 
-# Speech has peaks of about ten times its root mean square: both kinds of level are then alike.
-RMS_TO_LEVEL = 10.0
-
-
 def find_sampler(name: str, options: Mapping[str, Any]) -> Callable[..., Tensor]:
     """The sampler of that name with its options filled in; a ValueError names what it does not know."""
     _check_choice("sampler", name, tuple(SAMPLERS))
@@ -259,7 +265,9 @@ def find_sampler(name: str, options: Mapping[str, Any]) -> Callable[..., Tensor]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"sampler {name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
 
-    def run(process: Process, model: DiffusionEnhancer, y: Tensor, noise: Noise, *, on_step: OnStep | None) -> Tensor:
+    def run(
+        process: Process, model: DiffusionEnhancer, y: Tensor, noise: Noise, *, on_step: OnStep | None
+    ) -> Tensor:
         return function(process, model, y, noise, on_step=on_step, **fixed, **options)
 
     return run

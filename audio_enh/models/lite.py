@@ -112,7 +112,9 @@ class TimeEmbedding(nn.Module):
         self.frequencies: Tensor
         frequencies = 2 * math.pi * torch.logspace(math.log10(1 / 8), math.log10(4), 16)
         self.register_buffer("frequencies", frequencies, persistent=False)
-        self.layers = nn.Sequential(nn.Linear(32, features), nn.SiLU(), nn.Linear(features, features), nn.SiLU())
+        self.layers = nn.Sequential(
+            nn.Linear(32, features), nn.SiLU(), nn.Linear(features, features), nn.SiLU()
+        )
 
     def forward(self, t: Tensor) -> Tensor:
         """``(batch,)`` to ``(batch, features)``."""

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
@@ -74,7 +73,9 @@ class NCSNpp(nn.Module):
         for i in range(levels):
             last = i == levels - 1
             self.down.append(
-                DownLevel(width, widths[i], embedding, blocks, attention[i], not last, progressive and not last)
+                DownLevel(
+                    width, widths[i], embedding, blocks, attention[i], not last, progressive and not last
+                )
             )
             width = widths[i]
             skips += [width] * (blocks if last else blocks + 1)
@@ -235,7 +236,8 @@ class DownLevel(nn.Module):
     ):
         super().__init__()
         self.blocks = nn.ModuleList(
-            ResidualBlock(in_channels if i == 0 else out_channels, out_channels, embedding) for i in range(blocks)
+            ResidualBlock(in_channels if i == 0 else out_channels, out_channels, embedding)
+            for i in range(blocks)
         )
         self.attentions = nn.ModuleList(Attention(out_channels) for _ in range(blocks if attention else 0))
         self.resample = ResidualBlock(out_channels, out_channels, embedding, "down") if resample else None

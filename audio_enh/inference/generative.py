@@ -1,0 +1,185 @@
+"""How a generative model meets a signal of any length: levelled, in windows that share their noise, several times."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from audio_enh.diffusion.noise import mix
+from audio_enh.errors import UserError
+from audio_enh.inference.leveller import Leveller
+from audio_enh.inference.runners import WindowRunner
+from audio_enh.inference.uncertainty import UncertaintyCurve, UncertaintyMeter
+from audio_enh.models.base import EnhancementModel
+from audio_enh.models.generative import GenerativeModel
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """What can be chosen when a generative model runs.
+
+    Attributes:
+        seed: of the noise; the same seed gives the same output. None is 0.
+        sampler: one of the model's ``sampler_names``; None is the model's own.
+        steps: of the sampler; None is the model's own number.
+        samples: number of draws.
+        combine: whether their mean or their median, sample by sample, is the output.
+    """
+
+    seed: int | None = None
+    sampler: str | None = None
+    steps: int | None = None
+    samples: int = 1
+    combine: Literal["mean", "median"] = "mean"
+
+    def check(self, model: EnhancementModel) -> None:
+        """Raise a UserError where the options do not fit the model."""
+        if not isinstance(model, GenerativeModel):
+            given = [
+                name
+                for name, default in (("sampler", None), ("steps", None), ("samples", 1))
+                if getattr(self, name) != default
+            ]
+            if given:
+                raise UserError(
+                    f"{' and '.join(given)}: only for models that draw their output, not for {type(model).__name__}"
+                )
+            return
+        if self.sampler is not None and self.sampler not in model.sampler_names:
+            raise UserError(f"no sampler {self.sampler!r}: choose {', '.join(model.sampler_names)}")
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"steps must be at least 1, not {self.steps}")
+        if self.samples < 1:
+            raise UserError(f"samples must be at least 1, not {self.samples}")
+        if self.combine not in ("mean", "median"):
+            raise UserError(f"combine must be mean or median, not {self.combine!r}")
+
+
+class GenerativeRunner:
+    """Runs a generative model on a signal of any length; see :mod:`audio_enh.inference.runners`.
+
+    The signal is divided by its running level (:class:`Leveller`), cut into windows on the model's grid, and
+    multiplied by the level again. All channels share the noise: equal channels stay equal, and what the model makes
+    up stands in one place of the stereo image. With several draws the spread between them is measured too.
+
+    Args:
+        model: the model.
+        batch: signals side by side, the channels of a recording.
+        options: see :class:`SamplingOptions`.
+        window_seconds: about the length of a window.
+        overlap_seconds: about that of their overlap.
+        windows_per_call: windows that are sampled together.
+        on_step: told after each step of the sampler how many seconds of the signal are done, the step's share of
+            its window included.
+    """
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        batch: int,
+        options: SamplingOptions,
+        *,
+        window_seconds: float,
+        overlap_seconds: float,
+        windows_per_call: int = 1,
+        on_step: Callable[[float], None] | None = None,
+    ):
+        self.model = model
+        self.batch = batch
+        self.options = options
+        self.on_step = on_step
+        rate, grid, rest = model.sample_rate, model.grid, model.window_remainder
+        # Whole grids, in both the window and what the next one is further on.
+        hop = max(1, round((window_seconds - overlap_seconds) * rate / grid))
+        least = -(-(2 * model.margin + 1 - rest) // grid)
+        shared = max(least, round(overlap_seconds * rate / grid))
+        self._hop = hop * grid
+        self._windows = WindowRunner(
+            self._draw_windows,
+            batch,
+            window_length=(hop + shared) * grid + rest,
+            overlap=shared * grid + rest,
+            margin=model.margin,
+            grid=grid,
+            windows_per_call=windows_per_call,
+        )
+        self._leveller = Leveller(model.level, batch, rate)
+        self._levels: deque[Tensor] = deque()  # of the samples that wait for their output
+        self._meter = UncertaintyMeter(rate) if options.samples > 1 else None
+        self.uncertainty: UncertaintyCurve | None = None  # after flush
+
+    def process(self, audio: Tensor) -> Tensor:
+        """See the module."""
+        return self._restore(self._feed(*self._leveller.process(audio)))
+
+    def flush(self) -> Tensor:
+        """See the module."""
+        first = self._restore(self._feed(*self._leveller.flush()))
+        output = torch.cat([first, self._restore(self._windows.flush())], dim=1)
+        if self._meter is not None:
+            self.uncertainty = self._meter.finish()
+        return output
+
+    def _feed(self, audio: Tensor, levels: Tensor) -> Tensor:
+        if levels.shape[1]:
+            self._levels.append(levels)
+        return self._windows.process(audio / levels)
+
+    def _draw_windows(self, audio: Tensor, starts: Sequence[int]) -> Tensor:
+        """The windows' outputs; with several draws ``batch`` rows of standard deviations follow."""
+        count, samples = len(starts), self.options.samples
+        items = audio.flatten(0, 1)
+        places = [start for start in starts for _ in range(self.batch)]
+        draws = []
+        for number in range(samples):
+
+            def on_step(done: int, steps: int, earlier: int = number) -> None:
+                if self.on_step is not None:
+                    share = (earlier + done / steps) / samples * (starts[-1] + self._hop - starts[0])
+                    self.on_step((starts[0] + share) / self.model.sample_rate)
+
+            draw = self.model.draw(
+                items,
+                places,
+                seed=mix(self.options.seed or 0, number),
+                sampler=self.options.sampler,
+                steps=self.options.steps,
+                on_step=on_step,
+            )
+            draws.append(draw.unflatten(0, (count, self.batch)))
+        if samples == 1:
+            return draws[0]
+        drawn = torch.stack(draws)
+        middle = drawn.mean(dim=0) if self.options.combine == "mean" else _median(drawn)
+        return torch.cat([middle, drawn.std(dim=0)], dim=1)
+
+    def _restore(self, output: Tensor) -> Tensor:
+        """Gives the output its level back; ``(rows, n)`` to ``(batch, n)``."""
+        samples = output.shape[1]
+        if samples == 0:
+            return output[: self.batch]
+        pieces = []
+        while samples:
+            levels = self._levels.popleft()
+            if levels.shape[1] > samples:
+                self._levels.appendleft(levels[:, samples:])
+                levels = levels[:, :samples]
+            pieces.append(levels)
+            samples -= levels.shape[1]
+        levels = torch.cat(pieces, dim=1)
+        enhanced = output[: self.batch] * levels
+        if self._meter is not None:
+            deviation = output[self.batch :] * levels
+            self._meter.add(enhanced.cpu().numpy(), deviation.cpu().numpy())
+        return enhanced
+
+
+def _median(draws: Tensor) -> Tensor:
+    """Over the first dimension; of an even number the mean of the middle two, unlike ``Tensor.median``."""
+    ordered = draws.sort(dim=0).values
+    return (ordered[(len(draws) - 1) // 2] + ordered[len(draws) // 2]) / 2

@@ -1,0 +1,78 @@
+"""What models that draw their output promise to the code that runs them on long recordings."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from audio_enh.models.base import EnhancementModel
+
+OnStep = Callable[[int, int], None]
+LevelKind = Literal["peak", "rms"]
+
+# Speech has peaks of about ten times its root mean square: both kinds of level are then alike.
+_RMS_TO_LEVEL = 10.0
+# Sound below -80 dB of full scale is not amplified further.
+_FLOOR = 1e-4
+
+
+class GenerativeModel(EnhancementModel):
+    """A model that samples clean speech given noisy, by noise that belongs to places of the recording.
+
+    Attributes:
+        level: how the level is measured at which the model wants its input, see :func:`level_from`.
+        grid: windows of a recording begin at multiples of so many samples: there windows agree on frames.
+        window_remainder: windows of ``k * grid + window_remainder`` samples waste nothing.
+        margin: samples near a window's inner ends which differ from those of a longer window because of padding.
+        sampler_names: what :meth:`draw` takes as ``sampler``.
+    """
+
+    level: LevelKind
+    grid: int
+    window_remainder: int
+    margin: int
+    sampler_names: tuple[str, ...]
+
+    @abstractmethod
+    def draw(
+        self,
+        audio: Tensor,
+        starts: Sequence[int],
+        *,
+        seed: int = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Draw clean windows of a recording.
+
+        Args:
+            audio: noisy, ``(batch, samples)``, of level 1 (see :func:`level_from`).
+            starts: place of each item's first sample in its recording, multiples of ``grid``.
+            seed: of the recording's noise. Where windows overlap, they have the same.
+            sampler: if not the model's own.
+            steps: number of steps, if not the sampler's own.
+            on_step: told the number of steps done and that of all, after each.
+
+        Returns:
+            ``(batch, samples)``, aligned.
+        """
+
+    def measure_level(self, audio: Tensor) -> Tensor:
+        """Level of each whole signal, ``(batch, samples)`` to ``(batch, 1)``."""
+        peak = audio.abs().amax(dim=1, keepdim=True)
+        return level_from(self.level, peak, audio.square().mean(dim=1, keepdim=True))
+
+
+def level_from(kind: LevelKind, peak: Tensor, mean_square: Tensor) -> Tensor:
+    """What a signal is divided by so that its level is 1: its peak, or ten times its root mean square.
+
+    A click changes the peak but hardly the root mean square. Never below -80 dB of full scale, so that silence stays
+    silence.
+    """
+    measured = peak if kind == "peak" else _RMS_TO_LEVEL * mean_square.sqrt()
+    return torch.clamp(measured, min=_FLOOR)
