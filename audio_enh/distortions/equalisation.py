@@ -13,6 +13,7 @@ from audio_enh.distortions.signals import (
     frame_rms,
     from_db,
     istft,
+    same_level,
     spectral_gain,
     stft,
     stft_size,
@@ -25,7 +26,10 @@ class Equalisation(Distortion):
 
 @dataclass(frozen=True)
 class RandomEqualiser(Equalisation):
-    """A smooth random frequency response: gains at points evenly spaced on a logarithmic axis from 60 Hz."""
+    """A smooth random frequency response, loudness kept.
+
+    Gains are drawn at points evenly spaced on a logarithmic axis from 60 Hz on.
+    """
 
     gain: float = ranged(1, 30, "dB")
     points: int = ranged(5, 12, whole=True, free=True)
@@ -33,7 +37,8 @@ class RandomEqualiser(Equalisation):
     def _apply(self, audio: Audio, context: Context) -> Audio:
         frequencies = np.geomspace(60, max(context.sample_rate / 2, 3000), self.points)
         gains = context.rng.uniform(-1, 1, self.points) * self.gain
-        return spectral_gain(audio, context.sample_rate, frequencies.tolist(), gains.tolist())
+        out = spectral_gain(audio, context.sample_rate, frequencies.tolist(), gains.tolist())
+        return same_level(out, audio)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class BandReject(Equalisation):
 
 @dataclass(frozen=True)
 class Resonance(Equalisation):
-    """A two-pole resonance: the sound of a tin, a tube or a cheap loudspeaker."""
+    """A two-pole resonance: the sound of a tin, a tube or a cheap loudspeaker. Loudness stays."""
 
     gain: float = ranged(1, 36, "dB")
     frequency: float = ranged(250, 3500, "Hz", log=True, free=True)
@@ -66,7 +71,8 @@ class Resonance(Equalisation):
         frequencies = np.geomspace(20, context.sample_rate / 2, 400)
         detune = (frequencies / self.frequency - self.frequency / frequencies) * self.quality
         gain = 10 * np.log10((detune**2 + from_db(self.gain) ** 2) / (detune**2 + 1))
-        return spectral_gain(audio, context.sample_rate, frequencies.tolist(), gain.tolist())
+        out = spectral_gain(audio, context.sample_rate, frequencies.tolist(), gain.tolist())
+        return same_level(out, audio)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class Plosives(Equalisation):
 class Sibilance(Equalisation):
     """Sharp s and sh: where the upper band dominates, it is turned up."""
 
-    gain: float = ranged(0, 30, "dB")
+    gain: float = ranged(0, 20, "dB")
     frequency: float = ranged(3000, 5000, "Hz", free=True)
 
     def _apply(self, audio: Audio, context: Context) -> Audio:

@@ -12,7 +12,7 @@ from scipy.signal import oaconvolve
 from audio_enh.data.rooms import direct_path
 from audio_enh.distortions.base import Audio, Context, Distortion, ranged
 from audio_enh.distortions.recordings import Recordings
-from audio_enh.distortions.signals import from_db, istft, stft, stft_size
+from audio_enh.distortions.signals import from_db, istft, same_level, stft, stft_size
 from audio_enh.errors import DependencyError
 
 #: Up to here after its peak a response counts as direct sound, in seconds.
@@ -68,7 +68,8 @@ class SimulatedRoom(Reverb):
             raise DependencyError(f"{self.name()} {problem}")
         # Times in steps of a fiftieth of a second, so that a response can serve again.
         response = _shoebox(self.room, round(self.rt60 * 50) / 50, context.sample_rate)
-        return _convolve(audio, response, direct_path(response))
+        # A distant talker is no louder than a near one: without this, most would be by 10 dB.
+        return same_level(_convolve(audio, response, direct_path(response)), audio)
 
 
 @functools.cache

@@ -101,7 +101,7 @@ class SpectralGating(Spectral):
 class SpectralSmearing(Spectral):
     """Magnitudes blurred over time and frequency, phases kept: formants and attacks are washed out."""
 
-    blur: float = ranged(0.3, 6, "bins", log=True)
+    blur: float = ranged(0.3, 4, "bins", log=True)
     balance: float = ranged(0, 1, free=True)
 
     def _apply(self, audio: Audio, context: Context) -> Audio:

@@ -70,8 +70,7 @@ def test_downsample_by_hold_makes_images_and_aliases():
 
 def test_random_equaliser_stays_within_its_gain():
     gains = response(RandomEqualiser(12, 8), np.geomspace(60, 7500, 200))
-    assert np.all(np.abs(gains) < 12.1)
-    assert np.ptp(gains) > 6
+    assert 6 < np.ptp(gains) < 24.1
 
 
 def test_band_reject():
@@ -87,7 +86,9 @@ def test_resonance_is_that_of_an_analogue_peaking_filter(rate: int):
     # H(s) = (s^2 + s A/Q + 1) / (s^2 + s/Q + 1), s = j f/f0
     s = 1j * frequencies / centre
     expected = 20 * np.log10(np.abs((s**2 + s * 10 / quality + 1) / (s**2 + s / quality + 1)))
-    assert response(Resonance(gain, centre, quality), frequencies, rate) == pytest.approx(expected, abs=0.5)
+    gains = response(Resonance(gain, centre, quality), frequencies, rate)
+    # The whole is turned down to the loudness that was.
+    assert gains - gains[3] == pytest.approx(expected - expected[3], abs=0.5)
 
 
 def test_plosives_are_low_and_follow_onsets():

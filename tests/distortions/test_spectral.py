@@ -71,7 +71,7 @@ def test_gating_turns_down_what_is_weak_and_nothing_else():
 def test_smearing_spreads_energy_over_time_and_frequency():
     burst = 1e-3 * white()
     burst[:, 15500:16500] *= 1000
-    wide = SpectralSmearing(6, 1.0)(burst, RATE, generator())
+    wide = SpectralSmearing(4, 1.0)(burst, RATE, generator())
     narrow = SpectralSmearing(0.3, 1.0)(burst, RATE, generator())
     middle = np.arange(32000) - 16000
 
