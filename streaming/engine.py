@@ -104,12 +104,12 @@ class Stream:
             raise UserError(f"the backend is for {self.backend.batch} streams, not for {rows}")
         self.model_rate = self.backend.sample_rate
         self.sample_rate = self.model_rate if sample_rate is None else sample_rate
-        if not 1000 <= self.sample_rate <= 1_000_000:
-            raise UserError(f"sample_rate {self.sample_rate} Hz is outside of 1000 to 1000000 Hz")
+        if not 1000 <= self.sample_rate <= 1_000_000 or self.sample_rate != int(self.sample_rate):
+            raise UserError(f"sample_rate must be a whole number of Hz, 1000 to 1000000, not {sample_rate}")
+        self.sample_rate = int(self.sample_rate)  # sound cards tell theirs as floats
         self.channels = channels
         self.channel_mode = channel_mode
         self.block_length = block_length
-        self._rows = rows
         self.strength = strength
         self.max_attenuation = max_attenuation
 

@@ -126,7 +126,7 @@ class _GraphRunner:
         # Full precision, so that a GPU gives what a CPU gives; the frames are too small to gain from less.
         with (
             torch.cuda.device(device),
-            torch.backends.cudnn.flags(allow_tf32=False),
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
             _full_precision_products(),
         ):
             # Libraries choose their kernels and set up their workspaces in the first calls, not in a capture.

@@ -240,8 +240,10 @@ def test_wrong_arguments_are_named():
     model = FirModel()
     with pytest.raises(UserError, match="channel_mode"):
         Stream(model, channel_mode="mid-side")
-    with pytest.raises(UserError, match="sample_rate 48 Hz"):
-        Stream(model, 48)
+    for rate in (48, 44100.5):
+        with pytest.raises(UserError, match=f"sample_rate must be a whole number.*not {rate}"):
+            Stream(model, rate)
+    assert Stream(model, 48000.0).latency_samples == Stream(model, 48000).latency_samples
     with pytest.raises(UserError, match="channels"):
         Stream(model, channels=0)
     with pytest.raises(UserError, match="streams"):
