@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,7 @@ def train(config: DictConfig) -> float | None:
     if config.threads:
         torch.set_num_threads(config.threads)
     out = Path(config.out)
-    if rank_zero_only.rank == 0:
-        out.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, out / "recipe.yaml")
+    _note_recipe(config, out)
 
     model = hydra.utils.instantiate(config.model)
     if config.init_from:
@@ -49,19 +48,31 @@ def train(config: DictConfig) -> float | None:
     task = EnhancementTask(model, objective, **hydra.utils.instantiate(config.optim))
     data = hydra.utils.instantiate(config.data)
 
-    best = ModelCheckpoint(
-        out / "weights", "best-{step}", monitor=config.monitor, mode="max", save_top_k=1, save_last=True
-    )
-    callbacks: list[Callback] = [best, *hydra.utils.instantiate(config.callbacks).values()]
+    weights = out / "weights"
+    best = ModelCheckpoint(weights, "best-{step}", monitor=config.monitor, mode="max", save_top_k=1)
+    # Apart from the best one, so that the latest is there even when no validation item could be scored.
+    latest = ModelCheckpoint(weights, "last", enable_version_counter=False)
+    callbacks: list[Callback] = [best, latest, *hydra.utils.instantiate(config.callbacks).values()]
     trainer = hydra.utils.instantiate(config.trainer, callbacks=callbacks, default_root_dir=str(out))
-    last = out / "weights" / "last.ckpt"
+    last = weights / "last.ckpt"
     resume = str(last) if config.resume and last.exists() else None
     log.info("%s", f"resuming from {resume}" if resume else "starting from step 0")
     trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=False)
 
-    if config.export and best.best_model_path and trainer.is_global_zero:
-        export(config, Path(best.best_model_path), Path(config.export), best.best_model_score)
-    return float(best.best_model_score) if best.best_model_score is not None else None
+    score = best.best_model_score
+    if score is None or not math.isfinite(score):
+        if config.export:
+            log.warning("nothing to export: no validation gave %s", config.monitor)
+        return None
+    if config.export and trainer.is_global_zero:
+        export(config, Path(best.best_model_path), Path(config.export), score)
+    return float(score)
+
+
+@rank_zero_only
+def _note_recipe(config: DictConfig, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, out / "recipe.yaml")
 
 
 def _take_job(config: DictConfig) -> None:

@@ -97,11 +97,13 @@ class EnhancementTask(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         means = self._means()
-        if {"pesq", "stoi", "si_sdr"} <= set(means):
-            # One number to choose weights by: each metric over its useful range, as differences that matter.
-            means["quality"] = means["pesq"] + 5 * means["stoi"] + means["si_sdr"] / 10
+        # One number to choose weights by: each metric over its useful range, as differences that matter.
+        # NaN when no item could be scored.
+        means["quality"] = means["pesq"] + 5 * means["stoi"] + means["si_sdr"] / 10
         # The values are the same in all processes already; without sync_dist Lightning would warn.
-        self.log_dict({f"valid/{name}": value for name, value in means.items()}, prog_bar=True, sync_dist=True)
+        self.log_dict(
+            {f"valid/{name}": value for name, value in means.items()}, prog_bar=True, sync_dist=True
+        )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self.model.parameters())
@@ -123,7 +125,7 @@ class EnhancementTask(lightning.LightningModule):
         totals = torch.tensor([*sums, *counts, float(self.failures)], device=self.device)
         totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
         sums, counts, failures = totals[:3].tolist(), totals[3:6].tolist(), float(totals[6])
-        means = {name: s / n for name, s, n in zip(names, sums, counts, strict=True) if n}
+        means = {name: s / n if n else math.nan for name, s, n in zip(names, sums, counts, strict=True)}
         return {**means, "unscored": failures}
 
     def _score(self, clean: np.ndarray, noisy: np.ndarray, estimate: np.ndarray) -> None:

@@ -58,6 +58,14 @@ def test_resumed_run_goes_on_as_the_unbroken_one(debug_run, tmp_path):
         torch.testing.assert_close(resumed["state_dict"][key], value, atol=1e-6, rtol=1e-5, msg=key)
 
 
+def test_latest_weights_are_kept_when_nothing_could_be_scored(debug_run, tmp_path):
+    """Items without speech have no PESQ: no best weights then, but a run to go on with."""
+    common = ["experiment=debug", f"data.cache={debug_run / 'cache'}", f"out={tmp_path}"]
+    recipes.train([*common, "data.valid_mix.noise_only=1.0", f"export={tmp_path / 'model'}"])
+    assert last(tmp_path)["global_step"] == 6
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

@@ -11,6 +11,11 @@ from audio_enh.training import recipes
 from tests.training.test_recipes import a_batch, composed
 
 DEBUG = "experiment=debug_diffusion"
+SMALL = (
+    "+model.network.channels=[8,16]",
+    "+model.network.rnn_hidden=16",
+    "+model.network.rnn_layers=1",
+)
 
 
 def last(run):
@@ -29,7 +34,7 @@ def diffusion_run(tmp_path_factory, debug_run):
     cache = f"data.cache={debug_run / 'cache'}"
     # Own states and importance-sampled times, so that their random numbers and memory are in it as well.
     switches = ["objective.states.own=0.5", "+times=importance", "objective.states.times.bins=2"]
-    common = [DEBUG, cache, *switches]
+    common = [DEBUG, *SMALL, cache, *switches]
     recipes.train([*common, f"out={out / 'whole'}", f"export={out / 'model'}"])
     recipes.train([*common, f"out={out / 'broken'}", "+trainer.max_epochs=1"])
     recipes.train([*common, f"out={out / 'broken'}"])
@@ -67,7 +72,7 @@ def test_loss_falls(objective):
     process = {"flow_matching": "flow", "data_prediction": "sbve"}.get(objective, "ouve")
     config = composed(
         *(DEBUG, f"objective={objective}", f"process={process}"),
-        "model.network={name: lite, channels: [8, 16], rnn_hidden: 16, rnn_layers: 1}",
+        *SMALL,
     )
     torch.manual_seed(0)
     model = hydra.utils.instantiate(config.model).train()
@@ -84,7 +89,7 @@ def test_loss_falls(objective):
 
 
 def test_loss_does_not_depend_on_how_items_are_shared_out():
-    config = composed(DEBUG)
+    config = composed(DEBUG, *SMALL)
     model = hydra.utils.instantiate(config.model).eval()
     loss = hydra.utils.instantiate(config.objective).eval()
     batch = a_batch(16000, 1.0)
