@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from audio_enh.errors import UserError
@@ -16,6 +17,7 @@ from .portaudio import routed
 # 10 ms ran for hours on PulseAudio.
 BLOCK_SECONDS = 0.010
 DEVICE_LATENCY = 0.020
+OPEN_SECONDS = 8.0
 # What every driver has one of.
 _COMMON_RATES = (48000, 44100, 16000)
 
@@ -73,7 +75,9 @@ def open_device(
             end = (Capture if is_input else Playback)(sample_rate, channels, block)
             try:
                 with routed("PULSE_SOURCE" if is_input else "PULSE_SINK", device.route):
-                    stream = stream_class(
+                    stream = _in_time(
+                        f"the {direction} {device.name} does not answer: is the sound server all right?",
+                        stream_class,
                         device=device.index,
                         samplerate=sample_rate,
                         channels=channels,
@@ -88,6 +92,27 @@ def open_device(
             else:
                 return OpenDevice(stream, end, device)
     raise UserError(f"cannot open the {direction} {device.name}: {_reason(error)}")
+
+
+def _in_time(otherwise: str, make: Callable[..., Any], **settings: Any) -> Any:
+    """Open a stream; PortAudio may wait for ever for a sound server that is not ready."""
+    made: list[Any] = []
+    refused: list[Exception] = []
+
+    def run() -> None:
+        try:
+            made.append(make(**settings))
+        except Exception as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=run, name="opening", daemon=True)
+    thread.start()
+    thread.join(OPEN_SECONDS)
+    if refused:
+        raise refused[0]
+    if not made:
+        raise UserError(otherwise)
+    return made[0]
 
 
 def _channel_counts(available: int) -> list[int]:

@@ -71,12 +71,15 @@ class SoundServer:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            first(["pulseaudio", "--daemonize=no", "-n", "--exit-idle-time=-1", "--use-pid-file=no", "--realtime=yes",
+            ["pulseaudio", "--daemonize=no", "-n", "--exit-idle-time=-1", "--use-pid-file=no", "--realtime=yes",
              "--high-priority=yes", "--disable-shm=yes",
-             f"--load=module-native-protocol-unix auth-anonymous=1 socket={self.socket}"]),
+             f"--load=module-native-protocol-unix auth-anonymous=1 socket={self.socket}"],
             env=self.env, stdout=subprocess.DEVNULL, stderr=(self.folder / "pulseaudio.log").open("ab"),
         )  # fmt: skip
         wait_until(lambda: self.try_pactl("info") is not None, "the server does not start")
+        # It goes back to an ordinary priority by itself.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(self._process.pid, os.SCHED_RR, os.sched_param(5))
 
     def stop(self) -> None:
         if self._process is not None:
@@ -190,9 +193,9 @@ class Live:
             )
             if said["event"] == event and fits:
                 return said
-        raise AssertionError(
-            f"no {event} {fields} within {timeout} s; said {self.said[-4:]}, {self.process.poll()}"
-        )
+        ended = self.process.poll()
+        error = "" if ended is None or self.process.stderr is None else self.process.stderr.read()
+        raise AssertionError(f"no {event} {fields} within {timeout} s; {self.said[-4:]}, {ended}, {error}")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """End it by a signal; its exit code and stderr."""
