@@ -106,7 +106,7 @@ class EnhancementTask(lightning.LightningModule):
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(self.model.parameters())
+        optimizer = self.make_optimizer(p for p in self.model.parameters() if p.requires_grad)
 
         def scale(step: int) -> float:
             if step < self.warmup_steps:

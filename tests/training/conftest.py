@@ -20,7 +20,7 @@ def small_network():
 
     def overrides(experiment: str) -> list[str]:
         if experiment.startswith(with_ncsnpp) and experiment != "sgmse_lite":
-            return ["+model.network.channels=8"]
+            return ["+model.network.channels=8", "+model.network.blocks=1"]
         return []
 
     return overrides
