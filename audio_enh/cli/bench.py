@@ -52,10 +52,9 @@ def bench(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Measure the installed models live: time per frame, delay, and what this machine can keep up with.
+    """Measure how well this machine keeps up with the models live, and how late they are.
 
-    A frame must be done before the next one comes. "busy" is the share of the time that a model's frames take on
-    average (the real-time factor); "of a frame" is how much of a frame's time is gone in the slowest of 100.
+    Each frame must be done before the next one comes. "busy" is the share of that time taken on average.
     """
     from rich.console import Console
 
@@ -66,7 +65,7 @@ def bench(
     names = [_checked(name) for name in models or _installed()]
     kinds = _backends(backend, device)
     if (busy := _others_load()) and not as_json:
-        console.print(busy, style="yellow", highlight=False)
+        console.print(busy, style="yellow", highlight=False, soft_wrap=True)
     rows, skipped = [], []
     with console.status("measuring...") as status:
         for name, kind, count in ((n, k, c) for n in names for k in kinds for c in counts):
@@ -83,7 +82,7 @@ def bench(
     else:
         if rows:
             _print_table(console, rows)
-            console.print(_verdict(rows), highlight=False)
+            console.print(_verdict(rows), style="bold", highlight=False)
         for message in skipped:
             console.print(f"left out: {message}", style="dim", highlight=False, soft_wrap=True)
     if not rows:
@@ -112,7 +111,7 @@ def _others_load() -> str:
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load < 0.7 * cores:
         return ""
-    return f"other programs are busy (load {load:.1f} on {cores} cores): the slowest frames below show that"
+    return f"other programs are busy (load {load:.1f} on {cores} cores): it shows in the slowest frames"
 
 
 def _numbers(text: str) -> list[int]:
@@ -152,62 +151,60 @@ def _print_table(console: Console, rows: list[Row]) -> None:
 
     from audio_enh.streaming.measure import DEVICE_RATE
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("model", overflow="fold")
-    table.add_column("runs on", no_wrap=True)
     whole_rate = f"at {DEVICE_RATE // 1000} kHz"
-    for column in ("frame", "p50", "p95", "p99", "of a frame", "busy", whole_rate, "latency", "delay"):
-        table.add_column(column, justify="right", no_wrap=True)
-    if any(row.streams is not None for row in rows):
-        table.add_column("streams", justify="right")
-    for row in rows:
-        step, whole = row.measured.step, row.measured.stream
-        cells = [
-            row.model,
-            f"{row.backend}, {row.threads} thread{'s' * (row.threads > 1)}"
-            if row.device == "cpu"
-            else row.device,
-            _ms(step.hop, 0),
-            *(_ms(value, 2) for value in (step.p50, step.p95, step.p99)),
-            f"{100 * step.p99 / step.hop:.0f} %",
-            f"{step.real_time_factor:.3f}",
-            f"{whole.real_time_factor:.3f}",
-            _ms(row.measured.latency, 0),
-            _ms(row.measured.measured_delay, 1),
-        ]
-        if row.streams is not None:
-            cells.append(str(row.streams))
-        table.add_row(*cells)
-    console.print(table)
-    console.print(
-        f"times in ms; latency: frame + stride + look-ahead; delay: measured through model and resamplers at "
-        f"{DEVICE_RATE // 1000} kHz, sound card not counted",
-        style="dim",
-        highlight=False,
+    for model in dict.fromkeys(row.model for row in rows):
+        those = [row for row in rows if row.model == model]
+        hop, latency = those[0].measured.step.hop, those[0].measured.latency
+        heading = f"{model}: frames of {_ms(hop, 3)} ms, algorithmic latency {_ms(latency, 3)} ms"
+        console.print(heading, highlight=False, soft_wrap=True)
+        table = Table(box=None, pad_edge=False)
+        table.add_column("")
+        for column in ("p50", "p95", "p99", "busy", whole_rate, "delay"):
+            table.add_column(column, justify="right", no_wrap=True)
+        if any(row.streams is not None for row in those):
+            table.add_column("streams", justify="right", no_wrap=True)
+        for row in those:
+            step = row.measured.step
+            cells = [f"{step.p50 * 1e3:.2f}", f"{step.p95 * 1e3:.2f}", f"{step.p99 * 1e3:.2f}"]
+            cells += [f"{step.real_time_factor:.3f}", f"{row.measured.stream.real_time_factor:.3f}"]
+            cells += [f"{row.measured.measured_delay * 1e3:.1f}"]
+            cells += [] if row.streams is None else [str(row.streams)]
+            table.add_row(f"  {_where(row)}", *cells)
+        console.print(table)
+    note = (
+        f"p50, p95, p99: time per frame in ms. busy: share of the time, {whole_rate} with resampling. delay: "
+        f"measured through the whole chain {whole_rate}, in ms, without the sound card."
     )
+    if any(row.streams is not None for row in rows):
+        note += " streams: so many at once hold real time."
+    console.print(note, style="dim", highlight=False)
+
+
+def _where(row: Row) -> str:
+    if row.device != "cpu":
+        return f"{row.backend}, {row.device}"
+    return f"{row.backend}, {row.threads} thread{'s' * (row.threads > 1)}"
 
 
 def _verdict(rows: list[Row]) -> str:
     """One plain sentence."""
     best = max(rows, key=lambda row: row.measured.stream.headroom)
     whole = best.measured.stream
-    what = f"{best.model} with {best.backend}"
-    where = (
-        f"on {best.threads} thread{'s' * (best.threads > 1)}" if best.device == "cpu" else f"on {best.device}"
-    )
+    what = f"{best.model} ({_where(best)})"
     took = (
-        f"a frame of {1000 * whole.hop:.0f} ms, resampling included, takes {1000 * whole.p99:.2f} ms "
+        f"a frame of {_ms(whole.hop, 3)} ms takes {_ms(whole.p99, 2)} ms, resampling included, "
         f"in the slowest of 100"
     )
     if whole.headroom >= COMFORTABLE:
-        return f"This machine can run {what} live {where}: {took}, {whole.headroom:.0f} times less than there is."
+        return f"This machine can run {what} live: {took}, {whole.headroom:.0f} times less than there is."
     if whole.headroom > 1:
-        return f"This machine can only just run {what} live {where}: {took}; other load will be heard."
-    return f"This machine cannot run any of these live: with {what} {where}, {took}."
+        return f"This machine can only just run {what} live: {took}; other load will be heard."
+    return f"This machine cannot run any of these live: with {what}, {took}."
 
 
 def _ms(seconds: float, digits: int) -> str:
-    return f"{1000 * seconds:.{digits}f}"
+    """Milliseconds without trailing zeros."""
+    return f"{round(1000 * seconds, digits):g}"
 
 
 def _as_dict(row: Row) -> dict[str, Any]:

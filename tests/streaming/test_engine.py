@@ -1,5 +1,7 @@
 """The live engine: as many samples out as in, exactly as late as it says, equal to enhancement offline."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import soxr
@@ -35,7 +37,7 @@ def run(stream: Stream, audio: np.ndarray, sizes: list[int]) -> np.ndarray:
     return np.concatenate(pieces, axis=1)[:, stream.latency_samples :]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 300), min_size=1, max_size=6),
     channels=st.integers(1, 3),
@@ -234,6 +236,27 @@ def test_blocks_longer_than_a_piece_keep_the_promise():
     for block in (480, 4800, 16000):
         stream = Stream(FirModel(hop_length=160), 48000, block_length=block)
         np.testing.assert_allclose(run(stream, audio, [48000]), expected, atol=1e-5)
+
+
+def test_a_long_run_keeps_nothing():
+    stream = Stream(FirModel(hop_length=160), 48000, block_length=480)
+    block = noise(1, 480)
+
+    def held_after(blocks: int) -> int:
+        for _ in range(blocks):
+            stream.process(block)
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = held_after(100)
+        tracemalloc.reset_peak()
+        after = held_after(1000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert after - before < 4_000
+    assert peak - before < 100_000  # of one call: a few arrays the size of a block
 
 
 def test_wrong_arguments_are_named():

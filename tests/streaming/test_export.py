@@ -106,6 +106,16 @@ def test_the_command(checkpoint, capsys):
     assert run(["models", "--json"]) == 0
 
 
+def test_quantized_weights_stay_close(tmp_path):
+    path = tmp_path / "int8.onnx"
+    report = export_onnx(small_unet(), path, name="small", weights_sha256="", quantize=True, check_seconds=1)
+    assert read_metadata(path).quantized == "int8"
+    # Rounded, so not the same; but no other sound.
+    assert 1e-6 < report.max_error < 0.05
+    assert report.error_db < -20
+
+
+@pytest.mark.slow
 def test_quantization_says_what_it_costs(checkpoint, capsys):
     pytest.importorskip("pesq")
     assert run(["export", str(checkpoint), "--quantize", "int8"]) == 0

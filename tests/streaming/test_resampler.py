@@ -93,7 +93,7 @@ def test_a_longer_delay_can_be_asked_for(source, target):
         Resampler(source, target, delay=shorter.delay - 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     pair=st.sampled_from(PAIRS),
     sizes=st.lists(st.integers(0, 700), min_size=1, max_size=8),
