@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -261,17 +260,3 @@ def _compare(model: CausalModel, path: Path, batch: int, limit: float) -> Export
             break
     error_db = 10 * np.log10(max(error, 1e-30) / max(power, 1e-30))
     return ExportReport(path, path.stat().st_size, seconds, largest, float(error_db))
-
-
-def quality(backend: Backend, metrics: Sequence[str]) -> dict[str, float]:
-    """Mean scores of the enhanced bundled recordings, by `audio_enh.eval`'s metrics."""
-    from audio_enh.eval.arrays import evaluate_arrays
-    from audio_enh.streaming.engine import Stream
-
-    scores: list[dict[str, float]] = []
-    for _, noisy, clean, rate in bundled_recordings():
-        stream = Stream(backend, rate)
-        enhanced = np.concatenate([stream.process(noisy[None]), stream.flush()], axis=1)
-        enhanced = enhanced[0, stream.latency_samples :]
-        scores.append(evaluate_arrays(clean, enhanced, rate, metrics))
-    return {metric: float(np.mean([score[metric] for score in scores])) for metric in metrics}

@@ -94,9 +94,7 @@ def _print_quality(backends: dict[str, Backend]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from audio_enh.streaming.export import quality
-
-    scores = {label: quality(backend, METRICS) for label, backend in backends.items()}
+    scores = {label: _quality(backend) for label, backend in backends.items()}
     table = Table(box=None, pad_edge=False, title="mean over the bundled recordings", title_justify="left")
     for column in ("", "PESQ-WB", "STOI", "SI-SDR (dB)"):
         table.add_column(column, justify="right" if column else "left")
@@ -105,3 +103,19 @@ def _print_quality(backends: dict[str, Backend]) -> None:
     first, last = scores.values()
     table.add_row("difference", *(f"{last[metric] - first[metric]:+.4f}" for metric in METRICS))
     Console().print(table)
+
+
+def _quality(backend: Backend) -> dict[str, float]:
+    """Mean scores over the enhanced bundled recordings."""
+    import numpy as np
+
+    from audio_enh.eval.arrays import evaluate_arrays
+    from audio_enh.streaming.engine import Stream
+    from audio_enh.streaming.export import bundled_recordings
+
+    scores = []
+    for _, noisy, clean, rate in bundled_recordings():
+        stream = Stream(backend, rate)
+        enhanced = np.concatenate([stream.process(noisy[None]), stream.flush()], axis=1)
+        scores.append(evaluate_arrays(clean, enhanced[0, stream.latency_samples :], rate, METRICS))
+    return {metric: float(np.mean([score[metric] for score in scores])) for metric in METRICS}

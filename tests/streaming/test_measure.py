@@ -7,8 +7,25 @@ import pytest
 
 from audio_enh.cli import run
 from audio_enh.streaming import Stream
-from audio_enh.streaming.measure import Timing, impulse_delay, most_streams, time_hops
+from audio_enh.streaming.measure import impulse_delay, most_streams, time_hops
 from tests.inference.conftest import FirModel
+
+
+class Clock:
+    """Time that passes only where it is spent."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("audio_enh.streaming.measure.time", clock)
+    return clock
 
 
 class Slow:
@@ -16,11 +33,12 @@ class Slow:
 
     name, sample_rate, hop_length, delay, latency = "slow", 16000, 160, 0, 320
 
-    def __init__(self, batch: int, seconds_per_stream: float):
-        import time
+    def __init__(self, clock: Clock, batch: int, seconds_per_stream: float):
+        self.clock, self.batch, self.seconds = clock, batch, batch * seconds_per_stream
 
-        self.batch = batch
-        self.step = lambda audio: time.sleep(batch * seconds_per_stream) or audio
+    def step(self, audio: np.ndarray) -> np.ndarray:
+        self.clock.now += self.seconds
+        return audio
 
 
 @pytest.mark.parametrize("rate", [16000, 44100, 48000])
@@ -34,22 +52,29 @@ def test_the_delay_is_that_of_the_impulse_response(rate, delay, taps):
     assert impulse_delay(stream, audio) == pytest.approx(stream.latency_samples + extra, abs=0.1)
 
 
-def test_times_are_those_of_the_hops():
-    slow = Slow(1, 0.003)
-    timing = time_hops(lambda: slow.step(None), 0.01, 0.3)
-    assert 0.003 <= timing.p50 <= timing.p95 <= timing.p99
+def test_times_are_those_of_the_hops(clock):
+    taken = iter([0.001] * 101 + [0.002] * 90 + [0.004] * 8 + [0.02] * 2)
+
+    def run() -> None:
+        clock.now += next(taken)
+
+    timing = time_hops(run, 0.01, 1.0)
     assert timing.hop == 0.01
-    assert Timing(0.01, 0.001, 0.002, 0.004, 0.0015).real_time_factor == pytest.approx(0.15)
-    assert Timing(0.01, 0.001, 0.002, 0.004, 0.0015).headroom == pytest.approx(2.5)
+    assert timing.p50 == pytest.approx(0.002)
+    assert timing.p95 == pytest.approx(0.004)
+    assert timing.p99 == pytest.approx(0.02)
+    assert timing.mean == pytest.approx((90 * 0.002 + 8 * 0.004 + 2 * 0.02) / 100)
+    assert timing.real_time_factor == pytest.approx(timing.mean / 0.01)
+    assert timing.headroom == pytest.approx(0.5)
 
 
-def test_the_number_of_streams_is_the_largest_that_holds():
-    # 10 ms for a hop, a little over 0.9 ms a stream.
-    most, timing = most_streams(lambda batch: Slow(batch, 0.0009), 0.2)
-    assert 5 <= most <= 11  # less on a busy machine, never more than fit
+def test_the_number_of_streams_is_the_largest_that_holds(clock):
+    most, timing = most_streams(lambda batch: Slow(clock, batch, 0.0009), 0.2)
+    assert most == 11  # 10 ms for a hop, 0.9 ms a stream
     assert timing is not None
-    assert timing.p99 <= 0.01
-    assert most_streams(lambda batch: Slow(batch, 0.02), 0.1) == (0, None)
+    assert timing.p99 == pytest.approx(0.0099)
+    assert most_streams(lambda batch: Slow(clock, batch, 0.02), 0.1) == (0, None)
+    assert most_streams(lambda batch: Slow(clock, batch, 1e-6), 0.1, limit=64)[0] == 64
 
 
 def test_bench_tells_programs(capsys):
