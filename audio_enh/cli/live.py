@@ -251,6 +251,7 @@ def _run(
     reserve: float,
     ui: bool,
 ) -> None:
+    from audio_enh.inference.catalog import DEFAULT_MODEL
     from audio_enh.streaming import Stream
     from audio_enh.streaming.live.session import Options, Session
 
@@ -270,7 +271,7 @@ def _run(
             max_attenuation=max_attenuation,
             block_length=block,
         )
-        names[:] = [stream.backend.name]
+        names[:] = [f"{Path(wishes.model or DEFAULT_MODEL).name}, {stream.backend.name}"]
         return stream
 
     with _devices(wishes, channels) as devices:

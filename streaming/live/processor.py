@@ -27,6 +27,9 @@ SEAM_SECONDS = 0.005
 # dropped at once (above): 8 ms would take the trim 8 seconds, and 100 ms of cuts would be heard as a stutter.
 CUT_ABOVE = 0.008
 DROP_ABOVE = 0.1
+# Both devices are to run for so long without such a pause before anything is played.
+SETTLE_SECONDS = 0.3
+PAUSE_SECONDS = 0.1
 # Every underrun makes the reserve larger by this, up to that.
 MORE_RESERVE = 0.005
 LARGEST_RESERVE = 0.1
@@ -112,6 +115,9 @@ class Processor:
         self.playback = playback
         self._underruns = 0
         self._measured = 0.0
+        self._last_block = 0.0
+        self._run_since = 0.0
+        self._settled = False
         if playback is not None:
             self.resampler = Resampler(self.engine.sample_rate, playback.sample_rate, self.engine.channels)
             self.drift = DriftController(self._wanted())
@@ -173,8 +179,8 @@ class Processor:
         self.resampler.ratio_ppm = self.drift.ppm if playback.playing else self.drift.drift
         audio = self.resampler.process(audio)
 
-        if not playback.beat.blocks:
-            return  # The device is not yet running: null sinks take two seconds.
+        if not self._both_run(playback):
+            return
         excess = self._between(playback, audio.shape[1]) - self.drift.target
         if not playback.playing:
             # The way to the first sound: what is there, less what is too much of it, on to the target.
@@ -195,6 +201,16 @@ class Processor:
             self.drift.update(excess + self.drift.target, min(now - self._measured, 0.1))
             self._measured = now
         playback.ring.write(_as_channels(audio, playback.channels).T)
+
+    def _both_run(self, playback: Playback) -> bool:
+        """Whether the two devices have got going, once; null sinks call a few times and then stop for two seconds."""
+        now = time.perf_counter()
+        paused = max(playback.beat.since(now), now - self._last_block) > PAUSE_SECONDS
+        self._last_block = now
+        if paused or not playback.beat.blocks:
+            self._run_since = now
+        self._settled = self._settled or now - self._run_since > SETTLE_SECONDS
+        return self._settled
 
     def _trim(self, audio: Audio, excess: float, sample_rate: int) -> Audio:
         if excess <= 0:

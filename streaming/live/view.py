@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .meters import SILENT
 from .status import Status
 
 BAR_WIDTH = 46
@@ -35,7 +36,7 @@ _HELP = (
     ("queue", "the block that is being recorded, and what is held against jitter"),
     ("hop", "sound that waits until the model's next frame is full"),
     ("frame", "time spent on a block; must stay below the block's length"),
-    ("xruns", "gaps in the output, lost sound of the microphone; the clocks' difference"),
+    ("xruns", "gaps in the output, lost input; clock: by how much devices differ"),
 )
 _MARKS = {"warning": ("!", "yellow"), "lost": ("!", "bold red"), "back": ("✓", "green"), "info": ("·", "")}
 
@@ -140,7 +141,7 @@ def _meter(label: str, level: float, peak: float) -> Text:
             line.append("│", style=colour)
         else:
             line.append("·", style="bright_black")
-    line.append(f" {level:6.1f} dB" if level > LOWEST else "  silent  ")
+    line.append(f" {level:6.1f} dB" if level > SILENT else "   silent ")
     if peak > -0.1:
         line.append(" CLIP", style="bold white on red")
     return line

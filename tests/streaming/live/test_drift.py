@@ -67,6 +67,18 @@ def test_what_is_played_is_what_was_heard(monkeypatch, in_rate, out_rate, in_cha
     assert np.sqrt(2 * np.mean(tail**2)) == pytest.approx(1, abs=0.01)
 
 
+def test_devices_that_stop_once_more_at_the_start_make_no_gap(monkeypatch):
+    world = World(monkeypatch)
+    world.run(0.03)
+    world.run(1.8, silent="out")
+    world.run(0.1)
+    world.run(0.7, silent="in")
+    world.run(10)
+    assert world.playback.underruns == 0
+    assert world.history[-1][2] == pytest.approx(0.025, abs=0.002)
+    assert np.abs(world.output[-48000:]).max() > 0.99
+
+
 def test_a_pause_of_the_output_leaves_no_extra_delay(monkeypatch):
     world = World(monkeypatch)
     world.run(5)

@@ -45,7 +45,7 @@ def test_mute_and_back_have_no_clicks(monkeypatch):
     assert np.abs(world.output[-24000:]).max() == 0
     world.processor.muted = False
     world.run(1)
-    playing = world.output[4800:, 0]
+    playing = world.output[24000:, 0]
     assert np.abs(np.diff(playing)).max() < 2 * 2 * np.pi * 100 / 48000
     assert np.abs(playing[-24000:]).max() == pytest.approx(1, abs=0.01)
 
