@@ -4,6 +4,7 @@
 |---|---|
 | 0 | all done |
 | 1 | a defect of this program: run again with ``AUDIO_ENH_DEBUG=1`` for the traceback |
+| 1 | ``evaluate --strict``: a file lacks a score |
 | 2 | a mistake the user can mend, or some files failed |
 | 130, 143, 129 | stopped by Ctrl-C, SIGTERM, SIGHUP |
 | 141 | whoever read our output has gone |
@@ -33,6 +34,7 @@ from audio_enh.cli import (
     enhance,
     evaluate,
     export,
+    import_checkpoint,
     live,
     models,
     train,
@@ -84,6 +86,7 @@ app.command("enhance")(enhance.enhance)
 app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)
 app.command("export")(export.export)
+app.command("import-checkpoint")(import_checkpoint.import_checkpoint)
 app.command("live", cls=live.LiveCommand)(live.live)
 app.command("distort")(distort.distort)
 app.command("models")(models.models)
