@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import audio_enh
 from audio_enh.cli._errors import describe_speed
@@ -142,29 +142,42 @@ def check_ffmpeg() -> Iterator[Finding]:
 
 
 def check_devices() -> Iterator[Finding]:
-    """PortAudio and its devices."""
-    try:
-        import sounddevice
+    """PortAudio, the microphone and the output that `audio-enh live` takes, and how it can be a microphone itself."""
+    from audio_enh.streaming.live.devices import find_device, list_devices
+    from audio_enh.streaming.live.portaudio import load_sounddevice, quiet_libraries
+    from audio_enh.streaming.live.pulse import query_server
 
-        devices = sounddevice.query_devices()
-        version = sounddevice.get_portaudio_version()[1].split(",")[0]
-    except ImportError:
-        yield Finding("portaudio", "warn", "sounddevice is not installed", "pip install 'audio-enh[live]'")
-        return
-    except Exception as error:
-        # OSError without the library, sounddevice.PortAudioError when it does not start.
-        remedy = "install PortAudio (apt install libportaudio2, brew install portaudio)"
-        yield Finding("portaudio", "warn", _one_line(error), remedy)
-        return
-    inputs = sum(device["max_input_channels"] > 0 for device in devices)
-    outputs = sum(device["max_output_channels"] > 0 for device in devices)
-    detail = f"{version}: {inputs} input and {outputs} output devices"
-    if inputs and outputs:
-        yield Finding("portaudio", "ok", detail)
-    else:
-        yield Finding(
-            "portaudio", "warn", detail, "connect a microphone and speakers, or start a sound server"
-        )
+    with quiet_libraries():
+        try:
+            sounddevice = load_sounddevice()
+        except UserError as error:
+            what, _, remedy = str(error).partition(": ")
+            yield Finding("portaudio", "warn", what, remedy)
+            return
+        server = query_server()
+        devices = list_devices(sounddevice, server)
+    version = sounddevice.get_portaudio_version()[1].split(",")[0]
+    through = f", sound server {server.server_name}" if server else ""
+    yield Finding("portaudio", "ok", f"{version}, {len(devices)} devices{through}")
+    for direction, name in (("input", "microphone"), ("output", "headphones")):
+        try:
+            device = find_device(devices, None, direction)
+        except UserError as error:
+            what, _, remedy = str(error).partition(": ")
+            yield Finding(name, "warn", what, remedy)
+        else:
+            yield Finding(name, "ok", f"{device.name} ({device.host}), {device.sample_rate} Hz")
+    yield _check_virtual_microphone(server, devices)
+
+
+def _check_virtual_microphone(server: Any, devices: Any) -> Finding:
+    from audio_enh.streaming.live.virtual_mic import facility
+
+    try:
+        return Finding("virtual mic", "ok", facility(server, devices))
+    except UserError as error:
+        what, _, remedy = str(error).partition(": ")
+        return Finding("virtual mic", "warn", what, remedy)
 
 
 # Module, its distribution, the extra that brings it, what needs it.

@@ -53,17 +53,31 @@ def create(
     Raises:
         UserError: there is no way here, or the name is taken.
     """
-    if not sys.platform.startswith("linux"):
+    facility(server, devices)
+    if server is None or not sys.platform.startswith("linux"):
         return cables.find(devices, sys.platform)
+    cleanup(server)
+    if server.is_pipewire and shutil.which("pw-loopback") is not None:
+        return pipewire.create(name, server, channels)
+    return pulseaudio.create(name, channels)
+
+
+def facility(server: PulseServer | None, devices: Sequence[Device]) -> str:
+    """How a virtual microphone is made here, in words.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    if not sys.platform.startswith("linux"):
+        return f"driver installed: {cables.find(devices, sys.platform).name}"
     if server is None:
         raise UserError(
             "a virtual microphone needs PulseAudio or PipeWire, and pactl: apt install pulseaudio-utils; is the "
             "sound server running? See pactl info"
         )
-    cleanup(server)
     if server.is_pipewire and shutil.which("pw-loopback") is not None:
-        return pipewire.create(name, server, channels)
-    return pulseaudio.create(name, channels)
+        return "made by PipeWire's pw-loopback"
+    return f"made by modules of {server.server_name}"
 
 
 def cleanup(server: PulseServer | None) -> list[str]:
