@@ -1,0 +1,30 @@
+"""Weights of UNIVERSE's networks under the names of the public checkpoints, renamed to ours.
+
+Modules have the same names. What differs: constants (windows, mel bands, anti-aliasing filters) are not stored, and
+weight normalisation is torch's newer one, with other names for magnitude and direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+# Constants that are computed from the arguments here.
+_COMPUTED = (".mel_scale.fb", ".spectrogram.window", ".low_pass_filter.weights")
+_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+
+
+def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict for :class:`ConditionNetwork` or :class:`ScoreNetwork` from the reference's."""
+    renamed = {}
+    for key, value in state.items():
+        if key.endswith(_COMPUTED):
+            continue
+        module, _, name = key.rpartition(".")
+        name = _NORM.get(name, name)
+        # Their sinusoid embedding holds two numbers as 1x1 matrices.
+        if module.endswith("sigma_block") and name in ("weight", "bias"):
+            value = value.flatten()
+        renamed[f"{module}.{name}"] = value
+    return renamed
