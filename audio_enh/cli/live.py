@@ -253,6 +253,7 @@ def _run(
 ) -> None:
     from audio_enh.inference.catalog import DEFAULT_MODEL
     from audio_enh.streaming import Stream
+    from audio_enh.streaming.live.portaudio import forget
     from audio_enh.streaming.live.session import Options, Session
 
     # A waiting audio thread gets the interpreter after half a millisecond, not five.
@@ -283,23 +284,24 @@ def _run(
             Options(channels=channels, reserve=reserve, record=record, record_input=record_input),
             before_reopening=devices.restore,
         )
-        with contextlib.closing(session):
-            session.start()
-            # What is there by now stays: the collector need not look at it again, and its pauses are short.
-            gc.collect()
-            gc.freeze()
-            until = None if duration is None else time.monotonic() + duration
-            microphone = devices.microphone.name if devices.microphone else None
-            if ui:
-                _show(session, names[0], microphone, until)
-            else:
-                _report(session, names[0], microphone, until)
-    if ui:
-        for kind, text in _events(session):
-            typer.echo(text, err=kind == "warning")
-    else:
-        for kind, text in _events(session):
-            _emit({"event": kind, "text": text})
+        try:
+            with contextlib.closing(session):
+                session.start()
+                # What is there by now stays: the collector need not look at it again, and its pauses are short.
+                gc.collect()
+                gc.freeze()
+                until = None if duration is None else time.monotonic() + duration
+                microphone = devices.microphone.name if devices.microphone else None
+                show = _show if ui else _report
+                show(session, names[0], microphone, until)
+        finally:
+            if session.hung:
+                forget(devices.sounddevice)
+            for kind, text in _events(session):
+                if ui:
+                    typer.echo(text, err=kind == "warning")
+                else:
+                    _emit({"event": kind, "text": text})
 
 
 class _Devices:

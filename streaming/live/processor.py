@@ -143,9 +143,10 @@ class Processor:
         duration = capture.block / capture.sample_rate
         capture.ring.read_into(self._frames)
         audio = _as_channels(self._frames.T, engine.channels)
+        finite = np.nan_to_num(audio, nan=0, posinf=0, neginf=0)
         if self.on_input is not None:
-            self.on_input(audio)
-        self.input_meter.add(np.nan_to_num(audio, nan=0, posinf=0, neginf=0))
+            self.on_input(finite)
+        self.input_meter.add(finite)
 
         strength = 0.0 if self.bypassed else self.strength
         if strength != engine.strength:

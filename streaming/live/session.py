@@ -30,6 +30,7 @@ RETRY_SECONDS = 1.0
 # that it reaches by itself the other end is closed too, from time to time.
 RESCAN_SECONDS = 5.0
 _WATCH_SECONDS = 0.1
+_GOING_BLOCKS = 25
 # A sound server moves what was connected to a device that is gone to some other one, a loudspeaker's monitor even.
 ROUTE_SECONDS = 1.5
 
@@ -87,6 +88,7 @@ class Session:
     Attributes:
         events: ``(kind, text)``: ``warning``, ``lost``, ``back``, ``info``; for the user, in order.
         error: why the session had to end, None while it runs.
+        hung: PortAudio did not come back from closing a device; it cannot be ended in good order any more.
 
     Raises:
         UserError: a device cannot be opened, a recording not be written.
@@ -108,7 +110,8 @@ class Session:
         self.options = options or Options()
         self._before_reopening = before_reopening
         self.events: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-        self.error: UserError | Exception | None = None
+        self.error: Exception | None = None
+        self.hung = False
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._counters = Counters()
@@ -135,19 +138,19 @@ class Session:
         except BaseException:
             self._close_devices()
             for recorder in self._recorders.values():
-                recorder.close()
+                recorder.discard()
             raise
 
     def start(self) -> None:
         """Begin."""
         self._counters.begin()
+        # First the devices: the watch would take one that does not run yet for one that is gone.
+        for end in self._ends():
+            self._start(end)
         for work in (self._work, self._watch):
             thread = threading.Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True)
             self._threads.append(thread)
             thread.start()
-        for end in self._ends():
-            if end.opened is not None:
-                self._start(end)
 
     def close(self) -> None:
         """Stop everything and finish the recordings.
@@ -240,6 +243,9 @@ class Session:
     def _take_new_ends(self) -> None:
         while not self._new_ends.empty():
             end = self._new_ends.get()
+            old = self.processor.playback if isinstance(end, Playback) else self.processor.capture
+            if old is not None:
+                self._counters.keep(old)
             if isinstance(end, Playback):
                 self.processor.set_playback(end)
             elif (end.sample_rate, end.block) == (
@@ -291,10 +297,10 @@ class Session:
         now = time.monotonic()
         callbacks = end.opened.end
         if callbacks.beat.blocks != end.blocks:
-            if end.blocks > 20:
-                end.grace = STALL_SECONDS
             end.blocks, end.heard = callbacks.beat.blocks, now
-            if end.priority is None and callbacks.thread:
+            # Not earlier: PortAudio's thread may spin until the device has got going.
+            if end.blocks > _GOING_BLOCKS and end.priority is None:
+                end.grace = STALL_SECONDS
                 end.priority = raise_priority(callbacks.thread)
                 for thread in carriers():
                     raise_priority(thread)
@@ -309,8 +315,8 @@ class Session:
 
     def _shut(self, end: _End) -> None:
         assert end.opened is not None
-        self._counters.keep(end.opened.end)
         if not end.opened.close():
+            self.hung = True
             self.events.put(("warning", f"PortAudio hangs on the {end.direction} that is gone"))
         end.opened = None
         end.again = time.monotonic()
@@ -319,7 +325,7 @@ class Session:
         now = time.monotonic()
         end.again = now + RETRY_SECONDS
         try:
-            if all(each.opened is None for each in self._ends()):
+            if not self.hung and all(each.opened is None for each in self._ends()):
                 rescan(self._sounddevice)
             if self._before_reopening is not None:
                 self._before_reopening(end.direction)

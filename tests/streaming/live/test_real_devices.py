@@ -92,6 +92,21 @@ def test_a_stereo_microphone_at_44100_and_a_mono_output_at_48000(server, live, t
     ]
 
 
+def test_to_a_file_and_nowhere_else(server, live, tmp_path):
+    server.add_sink("feed", rate=44100)
+    session = live(
+        "-i", "feed.monitor", "-o", "none", "--record", tmp_path / "out.flac", "--stereo", "--duration", 4
+    )
+    assert session.finish() == (0, "")
+    audio, rate = read_audio(tmp_path / "out.flac")
+    assert (audio.shape[0], rate) == (2, 44100)
+    assert server.names("sinks") == {"feed"}
+    again = live("-i", "feed.monitor", "-o", "none", "--record", tmp_path / "out.flac")
+    code, error = again.finish()
+    assert code == 2
+    assert "out.flac is there already: choose another name, or add --overwrite" in error
+
+
 @pytest.mark.parametrize(("number", "code", "name"), [
     (signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM"), (signal.SIGHUP, 129, "SIGHUP"),
 ])  # fmt: skip
