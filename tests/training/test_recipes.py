@@ -35,6 +35,10 @@ def a_batch(rate: int, seconds: float = 0.5) -> Batch:
     return Batch(clean + 0.1 * torch.randn_like(clean), clean, torch.zeros(2), torch.arange(2))
 
 
+# As the papers' code has them.
+PARAMETERS = {"sgmse_vbdmd": 65_590_822, "sb_vbdmd": 65_590_822, "sgmse_ears_48k": 64_739_854}
+
+
 @pytest.mark.parametrize("name", names("experiment"))
 def test_experiment_composes_and_instantiates(name):
     config = composed(f"experiment={name}")
@@ -42,6 +46,8 @@ def test_experiment_composes_and_instantiates(name):
     model = hydra.utils.instantiate(config.model)
     assert isinstance(model, EnhancementModel)
     assert model.sample_rate == config.data.sample_rate
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count == PARAMETERS.get(name, count)
     task = EnhancementTask(
         model, hydra.utils.instantiate(config.objective), **hydra.utils.instantiate(config.optim)
     )
