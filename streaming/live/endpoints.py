@@ -87,7 +87,6 @@ class Playback:
         skip: frames to drop unheard, a wish of the worker; the callback sets it back to 0.
         underruns: times the ring ran empty.
         flagged: blocks before which PortAudio says that output came too late.
-        lowest: least fill of the ring after a callback since the worker last set it.
         device_latency: seconds from the callback to the loudspeaker, by PortAudio's account.
         thread: number of the callback's thread by the system, 0 before the first call.
     """
@@ -103,7 +102,6 @@ class Playback:
         self.skip = 0
         self.underruns = 0
         self.flagged = 0
-        self.lowest = self.ring.capacity
         self.device_latency = 0.0
         self.thread = 0
 
@@ -121,9 +119,6 @@ class Playback:
                 self.playing = False
                 if not self.idle:
                     self.underruns += 1
-            fill = self.ring.fill
-            if fill < self.lowest:
-                self.lowest = fill
         else:
             outdata.fill(0)
         self.device_latency = when.outputBufferDacTime - when.currentTime

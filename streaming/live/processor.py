@@ -30,9 +30,11 @@ DROP_ABOVE = 0.1
 # Both devices are to run for so long without such a pause before anything is played.
 SETTLE_SECONDS = 0.3
 PAUSE_SECONDS = 0.1
-# Every underrun makes the reserve larger by this, up to that.
+# Every underrun makes the reserve larger by this, up to that; every minute without one smaller again.
 MORE_RESERVE = 0.005
 LARGEST_RESERVE = 0.1
+LESS_RESERVE = 0.001
+CALM_SECONDS = 60.0
 
 
 class Latency(Protocol):
@@ -91,7 +93,7 @@ class Processor:
         self.strength = engine.strength
         self.bypassed = False
         self.muted = False
-        self.reserve = reserve
+        self.reserve = self._least_reserve = reserve
         self.governor = LoadGovernor()
         blocks = round(10 * capture.sample_rate / capture.block)
         self.input_meter = LevelMeter(blocks)
@@ -115,6 +117,7 @@ class Processor:
         self.playback = playback
         self._underruns = 0
         self._measured = 0.0
+        self._calm_since = time.perf_counter()
         self._last_block = 0.0
         self._run_since = 0.0
         self._settled = False
@@ -173,10 +176,7 @@ class Processor:
         return self.playback.reserve(now)
 
     def _play(self, playback: Playback, audio: Audio) -> None:
-        if playback.underruns > self._underruns:
-            self._underruns = playback.underruns
-            self.reserve = min(self.reserve + MORE_RESERVE, LARGEST_RESERVE)
-            self.drift.retarget(self._wanted())
+        self._adapt_reserve(playback)
         self.resampler.ratio_ppm = self.drift.ppm if playback.playing else self.drift.drift
         audio = self.resampler.process(audio)
 
@@ -202,6 +202,19 @@ class Processor:
             self.drift.update(excess + self.drift.target, min(now - self._measured, 0.1))
             self._measured = now
         playback.ring.write(_as_channels(audio, playback.channels).T)
+
+    def _adapt_reserve(self, playback: Playback) -> None:
+        now = time.perf_counter()
+        if playback.underruns > self._underruns:
+            self.reserve = max(self.reserve, min(self.reserve + MORE_RESERVE, LARGEST_RESERVE))
+            self.drift.retarget(self._wanted())
+        elif now - self._calm_since > CALM_SECONDS and self.reserve > self._least_reserve:
+            self.reserve = max(self.reserve - LESS_RESERVE, self._least_reserve)
+            self.drift.target = self._wanted()  # the trim glides there
+        else:
+            return
+        self._underruns = playback.underruns
+        self._calm_since = now
 
     def _both_run(self, playback: Playback) -> bool:
         """Whether the two devices have got going, once; null sinks call a few times and then stop for two seconds."""

@@ -28,10 +28,10 @@ def test_a_drift_beyond_the_limit_does_not_wind_up():
     assert min(map(abs, trims)) < 900
 
 
-@pytest.mark.parametrize(("in_ppm", "out_ppm"), [(200, 0), (0, 200), (-100, 100)])
-def test_five_minutes_of_drifting_devices(monkeypatch, in_ppm, out_ppm):
+@pytest.mark.parametrize(("in_ppm", "out_ppm"), [(200, 0), (-100, 100)])
+def test_minutes_of_drifting_devices(monkeypatch, in_ppm, out_ppm):
     world = World(monkeypatch, in_rate=16000, out_rate=16000, in_ppm=in_ppm, out_ppm=out_ppm)
-    world.run(300)
+    world.run(180)
     assert world.playback.underruns == 0
     assert world.capture.dropped == 0
     times, ppm, between = np.array(world.history).T
@@ -39,7 +39,7 @@ def test_five_minutes_of_drifting_devices(monkeypatch, in_ppm, out_ppm):
     assert np.abs(between[settled] - 0.025).max() < 0.001
     assert ppm[settled].mean() == pytest.approx(out_ppm - in_ppm, abs=5)
     assert ppm[settled].std() < 15
-    # Without the trim 200 ppm would have moved the buffer by 60 ms, which is more than it holds.
+    # Without the trim 200 ppm would have moved the buffer by 36 ms, which is more than it holds.
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ def test_what_is_played_is_what_was_heard(monkeypatch, in_rate, out_rate, in_cha
         out_channels=out_channels,
         out_ppm=150,
     )
-    world.run(25)
+    world.run(15)
     assert world.playback.underruns == 0
-    tail = world.output[-10 * out_rate :, -1].astype(np.float64)
+    tail = world.output[-5 * out_rate :, -1].astype(np.float64)
     # A tone stays one tone: its level, and nothing beside it (the trim moves its frequency by parts in a million).
     spectrum = np.abs(np.fft.rfft(tail * np.kaiser(len(tail), 14)))
     frequencies = np.fft.rfftfreq(len(tail), 1 / out_rate)
@@ -95,6 +95,16 @@ def test_a_pause_of_the_input_is_one_gap_and_the_reserve_grows(monkeypatch):
     assert world.playback.underruns == 1
     assert world.processor.reserve == pytest.approx(0.020)
     assert world.history[-1][2] == pytest.approx(0.030, abs=0.004)
+
+
+def test_the_reserve_goes_back_when_all_is_well(monkeypatch):
+    world = World(monkeypatch, in_rate=16000, out_rate=16000)
+    world.run(5)
+    world.run(0.3, silent="in")
+    world.run(400)
+    assert world.playback.underruns == 1
+    assert world.processor.reserve == pytest.approx(0.015)
+    assert world.history[-1][2] == pytest.approx(0.025, abs=0.001)
 
 
 def test_jitter_that_is_too_much_for_the_reserve_is_learned(monkeypatch):

@@ -56,6 +56,7 @@ def test_an_output_that_is_unloaded_is_taken_up_again(server, live, endless):
     assert session.told("lost") == ["the output Null Output is gone: waiting for it"]
 
 
+@pytest.mark.slow
 def test_a_microphone_that_is_unloaded_is_taken_up_again_without_counting_gaps(server, live, endless):
     feed = server.add_sink("feed")
     server.add_sink("ears")
@@ -92,6 +93,7 @@ def test_a_server_that_is_restarted_gets_its_virtual_microphone_again(server, li
     assert server.names("sources") == {"feed.monitor"}
 
 
+@pytest.mark.slow
 def test_a_process_that_was_put_to_sleep_goes_on(server, live, endless):
     server.add_sink("feed")
     server.add_sink("ears")
