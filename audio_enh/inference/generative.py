@@ -52,8 +52,8 @@ class SamplingOptions:
             return
         if self.sampler is not None and self.sampler not in model.sampler_names:
             raise UserError(f"no sampler {self.sampler!r}: choose {', '.join(model.sampler_names)}")
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"steps must be at least 1, not {self.steps}")
+        if self.steps is not None and self.steps < model.least_steps:
+            raise UserError(f"steps must be at least {model.least_steps}, not {self.steps}")
         if self.samples < 1:
             raise UserError(f"samples must be at least 1, not {self.samples}")
         if self.combine not in ("mean", "median"):

@@ -29,6 +29,7 @@ class GenerativeModel(EnhancementModel):
         window_remainder: windows of ``k * grid + window_remainder`` samples waste nothing.
         margin: samples near a window's inner ends which differ from those of a longer window because of padding.
         sampler_names: what :meth:`draw` takes as ``sampler``.
+        least_steps: the smallest number of steps; 0 where the model can do without sampling.
     """
 
     level: LevelKind
@@ -36,6 +37,7 @@ class GenerativeModel(EnhancementModel):
     window_remainder: int
     margin: int
     sampler_names: tuple[str, ...]
+    least_steps: int = 1
 
     @abstractmethod
     def draw(

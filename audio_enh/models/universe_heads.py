@@ -41,9 +41,7 @@ class MixtureHead(nn.Module):
         weights_by_frame: each frame has weights of its own; otherwise a signal has one set.
     """
 
-    def __init__(
-        self, in_channels: int, channels: int, components: int = 3, weights_by_frame: bool = True
-    ):
+    def __init__(self, in_channels: int, channels: int, components: int = 3, weights_by_frame: bool = True):
         super().__init__()
         self.channels = channels
         self.components = components
@@ -95,7 +93,9 @@ class AliasFreeSnake(nn.Module):
         self.log_alpha = nn.Parameter(torch.zeros(channels))
         # Even output samples of the interpolation lie on input samples, odd ones between two.
         reach = torch.arange(-7, 9, dtype=torch.float64)
-        self.register_buffer("up", torch.stack([_low_pass(reach - k / 2, 1) for k in (0, 1)]), persistent=False)
+        self.register_buffer(
+            "up", torch.stack([_low_pass(reach - k / 2, 1) for k in (0, 1)]), persistent=False
+        )
         reach = torch.arange(-13, 14, dtype=torch.float64)
         self.register_buffer("down", _low_pass(reach, 2)[None], persistent=False)
 

@@ -19,7 +19,9 @@ def test_gives_the_references_numbers():
     config = json.loads((GOLDEN / "config.json").read_text())["kwargs"]
     arrays = {key: torch.from_numpy(value) for key, value in np.load(GOLDEN / "io.npz").items()}
     weights = load_file(GOLDEN / "weights.safetensors")
-    head = MixtureHead(config["est_channels"], config["tgt_channels"], config["n_comp"], weights_by_frame=False)
+    head = MixtureHead(
+        config["est_channels"], config["tgt_channels"], config["n_comp"], weights_by_frame=False
+    )
     state = {key: value for key, value in weights.items() if key.startswith("conv.")}
     # Their normalisation has a weight for every frame; here one for all of them.
     for name in ("weight", "bias"):

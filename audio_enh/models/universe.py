@@ -1,0 +1,278 @@
+"""UNIVERSE and UNIVERSE++: universal enhancement by diffusion on the waveform, as one enhancement model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audio_enh.diffusion.consistent_annealing import geometric_sigma, sample_consistently
+from audio_enh.diffusion.noise import Noise, position_noise, seeded_noise
+from audio_enh.diffusion.sampling import OnStep
+from audio_enh.models.generative import GenerativeModel
+from audio_enh.models.universe_condition import ConditionNetwork
+from audio_enh.models.universe_heads import DecouplingHead, Mixture, MixtureHead
+from audio_enh.models.universe_score import EmbeddingKind, ScoreNetwork
+
+HeadKind = Literal["mixture", "decoupling"]
+Preconditioning = Literal["none", "edm"]
+
+# Frames at either end of a window that padding reaches: four blocks of four frames.
+_MARGIN_FRAMES = 16
+# A signal of level 1, see level_from, has this root mean square.
+_RMS_OF_LEVEL_ONE = 0.1
+# Input scale of the noise level under EDM preconditioning (Scheibler et al. 2024).
+_NOISE_SCALE = 0.25
+
+
+class Universe(GenerativeModel):
+    """Universal speech enhancement: Serra et al. 2022 (arXiv 2206.03065), Scheibler et al. 2024 (arXiv 2406.12194).
+
+    A condition network listens to the damaged signal; a score network turns noise into clean speech under its
+    conditions. The condition network also has an estimate of its own, in one pass: that alone is what 0 steps give.
+    The defaults are UNIVERSE at 16 kHz; UNIVERSE++ has ``embedding="sinusoid"``, ``weight_normalised``,
+    ``antialiasing``, ``head="decoupling"`` and ``preconditioning="edm"``.
+
+    Samplers: ``langevin`` begins with noise alone; ``warm`` with the condition network's estimate under noise of
+    ``warm_sigma``, and so needs fewer steps.
+
+    Args:
+        sample_rate: in Hz.
+        channels: at the highest rate; they double at each change of rate.
+        rates: by which the rate falls from level to level.
+        mel_bands: of the condition network's spectrogram.
+        mel_sample_rate: at which they are laid out; None is ``sample_rate``. The public checkpoints have 24000 at
+            every rate.
+        embedding, embedding_features, embedding_dimensions: of the noise level, see :class:`ScoreNetwork`.
+        weight_normalised: weights as magnitude and direction.
+        antialiasing: filters at the score network's changes of rate.
+        head: how the condition network's features become an estimate: "mixture" or "decoupling".
+        mixture_components: of the former.
+        preconditioning: "edm": the score network predicts the clean signal after the factors of Karras et al. 2022
+            (arXiv 2206.00364, table 1); "none": it predicts the score.
+        level_db: the networks' signals have this root mean square, and no mean.
+        sigma_min, sigma_max: noise levels at times 0 and 1.
+        epsilon, steps: of the sampler, see :func:`sample_consistently`.
+        warm_sigma: see above.
+        sampler: the one used where no other is asked for.
+    """
+
+    level = "rms"
+    window_remainder = 0
+    least_steps = 0
+    sampler_names = ("langevin", "warm")
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        channels: int = 32,
+        rates: Sequence[int] = (2, 4, 4, 5),
+        mel_bands: int = 80,
+        mel_sample_rate: int | None = None,
+        embedding: EmbeddingKind = "fourier",
+        embedding_features: int = 32,
+        embedding_dimensions: int = 512,
+        weight_normalised: bool = False,
+        antialiasing: bool = False,
+        head: HeadKind = "mixture",
+        mixture_components: int = 3,
+        preconditioning: Preconditioning = "none",
+        level_db: float = -26.0,
+        sigma_min: float = 5e-4,
+        sigma_max: float = 5.0,
+        epsilon: float = 1.3,
+        steps: int = 8,
+        warm_sigma: float = 0.1,
+        sampler: str = "langevin",
+    ):
+        super().__init__()
+        if head not in ("mixture", "decoupling"):
+            raise ValueError(f"head must be mixture or decoupling, not {head!r}")
+        if preconditioning not in ("none", "edm"):
+            raise ValueError(f"preconditioning must be none or edm, not {preconditioning!r}")
+        if not 0 < sigma_min <= warm_sigma <= sigma_max:
+            raise ValueError(
+                f"noise levels must rise from 0 over sigma_min, warm_sigma to sigma_max, not be {sigma_min}, "
+                f"{warm_sigma}, {sigma_max}"
+            )
+        self.sample_rate = sample_rate
+        self.condition = ConditionNetwork(
+            sample_rate, channels, rates, mel_bands, mel_sample_rate, weight_normalised
+        )
+        self.score_network = ScoreNetwork(
+            channels,
+            rates,
+            embedding,
+            embedding_features,
+            embedding_dimensions,
+            weight_normalised,
+            antialiasing,
+        )
+        self.head: nn.Module
+        self.latent_head: MixtureHead | None = None
+        if head == "mixture":
+            self.head = MixtureHead(channels, 1, mixture_components)
+            self.latent_head = MixtureHead(self.condition.latent_channels, mel_bands, mixture_components)
+        else:
+            self.head = DecouplingHead(channels)
+        self.preconditioning = preconditioning
+        self.sigma_data = 10 ** (level_db / 20)
+        self.sigma_min = sigma_min
+        self.sigma_max = sigma_max
+        self.epsilon = epsilon
+        self.steps = steps
+        self.warm_sigma = warm_sigma
+        self._check_sampling(sampler, steps)
+        self.sampler_name = sampler
+        self.grid = self.condition.rate
+        self.margin = _MARGIN_FRAMES * self.grid
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """See :meth:`EnhancementModel.forward`; with the model's own sampler, every item by seed 0."""
+        return self.enhance(audio)
+
+    def enhance(
+        self,
+        audio: Tensor,
+        *,
+        seed: int | Sequence[int] = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Enhance whole signals.
+
+        Args:
+            audio: ``(batch, samples)``, as for ``forward``.
+            seed: of the noise, one for all items or one for each.
+            sampler: another one of ``sampler_names``.
+            steps: evaluations of the score network, if not the sampler's own number; 0: the condition network's
+                estimate.
+            on_step: told after every step.
+
+        Returns:
+            ``(batch, samples)``.
+        """
+        if audio.shape[1] == 0:
+            return audio
+        seeds = [seed] * len(audio) if isinstance(seed, int) else list(seed)
+        level = self.measure_level(audio)
+
+        def noise_like(state: Tensor) -> Noise:
+            return seeded_noise(state, seeds)
+
+        return self._sample(audio / level, noise_like, sampler, steps, on_step) * level
+
+    def draw(
+        self,
+        audio: Tensor,
+        starts: Sequence[int],
+        *,
+        seed: int = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """See :meth:`GenerativeModel.draw`; steps as in :meth:`enhance`."""
+
+        def noise_like(state: Tensor) -> Noise:
+            # Noise belongs to frames: a frame's samples lie along the other axis, then one after another.
+            frames = state.unflatten(2, (-1, self.grid)).transpose(2, 3)
+            draw = position_noise(frames, seed, [start // self.grid for start in starts])
+            return lambda: draw().transpose(2, 3).flatten(2)
+
+        return self._sample(audio, noise_like, sampler, steps, on_step)
+
+    @torch.no_grad()
+    def _sample(
+        self,
+        audio: Tensor,
+        noise_like: Callable[[Tensor], Noise],
+        sampler: str | None,
+        steps: int | None,
+        on_step: OnStep | None,
+    ) -> Tensor:
+        """Clean signals of level 1 for damaged ones, ``(batch, samples)`` both."""
+        sampler = self.sampler_name if sampler is None else sampler
+        self._check_sampling(sampler, self.steps if steps is None else steps)
+        gain = self.sigma_data / _RMS_OF_LEVEL_ONE
+        y = self.whole_frames(_without_mean(audio * gain))[:, None]
+        conditions, features, _ = self.condition(y)
+        if steps == 0 or (steps is None and self.steps == 0):
+            x = self.estimate(features)
+            if on_step is not None:
+                on_step(1, 1)
+        else:
+            warm = sampler == "warm"
+            x = sample_consistently(
+                lambda state, sigma: self.score(state, sigma, conditions),
+                noise_like(y),
+                steps=self._default_steps(warm) if steps is None else steps,
+                sigma_min=self.sigma_min,
+                sigma_max=self.warm_sigma if warm else self.sigma_max,
+                epsilon=self.epsilon,
+                start=self.estimate(features) if warm else None,
+                on_step=on_step,
+            )
+        return x[:, 0, : audio.shape[1]] / gain
+
+    # Signals as the networks see them, and what the networks say of them; training calls these.
+
+    def normalise(self, audio: Tensor, like: Tensor | None = None) -> Tensor:
+        """Signals ``(batch, samples)`` at the networks' level, without mean; at the gain that ``like`` gets, if given.
+
+        Silence stays silence: see :meth:`measure_level`.
+        """
+        audio = _without_mean(audio)
+        level = self.measure_level(audio if like is None else _without_mean(like))
+        return audio * (self.sigma_data / _RMS_OF_LEVEL_ONE / level)
+
+    def whole_frames(self, audio: Tensor) -> Tensor:
+        """``(batch, samples)`` followed by silence up to what the networks take, at least one frame."""
+        return F.pad(audio, (0, -audio.shape[1] % self.grid))
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise levels at times between 0 and 1, ``(batch,)`` both."""
+        return geometric_sigma(t, self.sigma_min, self.sigma_max)
+
+    def score(self, x: Tensor, sigma: Tensor, conditions: Sequence[Tensor]) -> Tensor:
+        """Gradient of the noisy state's log density.
+
+        Args:
+            x: states ``(batch, 1, samples)``.
+            sigma: their noise levels ``(batch,)``.
+            conditions: of the condition network.
+        """
+        if self.preconditioning == "none":
+            return self.score_network(x, sigma, conditions).float()
+        level = sigma[:, None, None]
+        total = (level.square() + self.sigma_data**2).rsqrt()
+        out = self.score_network(x * total, _NOISE_SCALE * sigma, conditions).float()
+        # (D - x) / sigma^2 with D = c_skip x + c_out F; c_skip - 1 = -(sigma / total)^2, without the cancellation.
+        return out * (self.sigma_data * total / level) - x * total.square()
+
+    def estimate(self, features: Tensor) -> Tensor:
+        """The condition network's own estimate, ``(batch, 1, samples)``, of its features."""
+        out = self.head(features)
+        return out.expectation() if isinstance(out, Mixture) else out.float()
+
+    def _default_steps(self, warm: bool) -> int:
+        """The model's own number, or for a warm start so many that they are as far apart."""
+        if not warm:
+            return self.steps
+        share = math.log(self.warm_sigma / self.sigma_min) / math.log(self.sigma_max / self.sigma_min)
+        return 1 + round(share * (self.steps - 1))
+
+    def _check_sampling(self, sampler: str, steps: int) -> None:
+        if sampler not in self.sampler_names:
+            raise ValueError(f"sampler must be one of {', '.join(self.sampler_names)}, not {sampler!r}")
+        if steps < 0:
+            raise ValueError(f"steps must be 0 or more, not {steps}")
+
+
+def _without_mean(audio: Tensor) -> Tensor:
+    return audio - audio.mean(dim=1, keepdim=True)
