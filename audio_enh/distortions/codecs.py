@@ -81,9 +81,14 @@ def _delay(codec: Codec, rate: int) -> int:
     return int(np.argmax(correlation))
 
 
-def _mpeg_rate(sample_rate: int, bitrate: int) -> int:
-    """Layers II and III go below 32 kbit/s only in MPEG-2, at 24 kHz and less, and LAME resamples for that."""
-    rates = (16000, 22050, 24000) if bitrate < 32 else (16000, 22050, 24000, 32000, 44100, 48000)
+#: Of MPEG-1 and of MPEG-2's lower sampling frequencies; those below 16 kHz are not in the standard for layer II.
+_MPEG1_RATES = (32000, 44100, 48000)
+_MPEG2_RATES = (16000, 22050, 24000)
+
+
+def _mpeg_rate(sample_rate: int, mpeg1: bool) -> int:
+    """The next higher rate; bit rates that MPEG-1 does not have run at 24 kHz and less, as LAME does it."""
+    rates = (*_MPEG2_RATES, *_MPEG1_RATES) if mpeg1 else _MPEG2_RATES
     return next((rate for rate in rates if rate >= sample_rate), rates[-1])
 
 
@@ -94,7 +99,7 @@ class Mp3(Codec):
     bitrate: int = chosen(96, 80, 64, 56, 48, 40, 32, 24, 16, 8, unit="kbit/s")
 
     def coding_rate(self, sample_rate: int) -> int:
-        return _mpeg_rate(sample_rate, self.bitrate)
+        return _mpeg_rate(sample_rate, mpeg1=self.bitrate >= 32)
 
     def _code(self, mono: Audio, rate: int) -> Audio:
         low, high = (32, 320) if rate >= 32000 else (8, 160)
@@ -130,7 +135,7 @@ class Mp2(_FFmpegCodec):
     bitrate: int = chosen(96, 80, 64, 56, 48, 40, 32, 24, 16, unit="kbit/s")
 
     def coding_rate(self, sample_rate: int) -> int:
-        return _mpeg_rate(sample_rate, self.bitrate)
+        return _mpeg_rate(sample_rate, mpeg1=self.bitrate >= 32 and self.bitrate != 40)
 
 
 @dataclass(frozen=True)

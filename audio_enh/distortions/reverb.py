@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 from scipy.signal import oaconvolve
 
 from audio_enh.data.rooms import direct_path
@@ -115,16 +116,16 @@ class AlgorithmicReverb(Reverb):
 
     def _apply(self, audio: Audio, context: Context) -> Audio:
         rate = context.sample_rate
-        n = max(2, int(self.rt60 * rate))
+        n = int(fft.next_fast_len(max(2, int(self.rt60 * rate)), real=True))
         time = np.arange(n) / rate
         # Octave-wide noises of their own decay: 1.2 of the time at 250 Hz, a half at 8 kHz.
-        spectrum = np.fft.rfft(context.rng.standard_normal(n))
-        octave = np.log2(np.maximum(np.fft.rfftfreq(n, 1 / rate), 1.0) / 250)
-        tail = np.zeros(n)
+        spectrum = fft.rfft(context.rng.standard_normal(n).astype(np.float32))
+        octave = np.log2(np.maximum(fft.rfftfreq(n, 1 / rate), 1.0) / 250)
+        tail = np.zeros(n, np.float32)
         for band, share in zip(range(6), np.linspace(1.2, 0.5, 6), strict=True):
             low, high = band - 0.5 if band else -np.inf, band + 0.5 if band < 5 else np.inf
-            part = np.fft.irfft(spectrum * ((octave >= low) & (octave < high)), n)
-            tail += part * np.exp(-6.908 * time / (self.rt60 * share))
+            part = fft.irfft(spectrum * ((octave >= low) & (octave < high)), n)
+            tail += part * np.exp(-6.908 / (self.rt60 * share) * time).astype(np.float32)
         tail *= from_db(self.level) / np.sqrt(np.sum(tail**2) + 1e-12)
         response = np.concatenate([np.zeros(max(1, int(self.predelay * rate))), tail])
         response[0] = 1.0

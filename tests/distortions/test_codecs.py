@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_enh.distortions import Recordings, _coders, codecs
+from audio_enh.distortions import FAMILIES, Recordings, _coders, codecs
 from audio_enh.distortions.codecs import (
     Aac,
     Ac3,
@@ -130,3 +130,16 @@ def test_an_ffmpeg_without_the_encoder_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(_coders, "encoders", lambda program: frozenset({"aac"}))
     assert Aac.unavailable(Recordings()) is None
     assert "libspeex" in (Speex.unavailable(Recordings()) or "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [k for k, _ in FAMILIES[1].members], ids=lambda kind: kind.name())
+@pytest.mark.parametrize("rate", [8000, 22050, 48000, 96000])
+def test_every_option_at_every_rate(kind, rate: int):
+    if kind.unavailable(Recordings()) is not None:
+        pytest.skip("not here")
+    audio = speech(rate, 1.3)[:, int(0.8 * rate) :]
+    for name, spec in kind.parameters().items():
+        for option in getattr(spec, "options", (spec.at(0, rate), spec.at(1, rate))):
+            out = kind(**{name: option})(audio, rate, generator())
+            assert 0.3 < np.sqrt(np.mean(out**2) / np.mean(audio**2)) < 2, option

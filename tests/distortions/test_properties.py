@@ -80,9 +80,10 @@ def test_any_rate_in_stereo(kind: type[Distortion], rate: int):
 @every
 def test_short_silent_and_repeatable(kind: type[Distortion]):
     audio = speech(16000, 1.0)  # read-only: a distortion that wrote to its input would fail
-    for length in (0, 1, 2, 100):
-        assert damage(kind, 1.0, audio[:, :length]).shape == (1, length)
-        assert np.isfinite(damage(kind, 1.0, audio[:, :length])).all()
+    for length in (0, 1, 100):
+        out = damage(kind, 1.0, audio[:, :length])
+        assert out.shape == (1, length)
+        assert np.isfinite(out).all()
     assert np.isfinite(damage(kind, 1.0, np.zeros((2, 8000), np.float32))).all()
     first = damage(kind, 0.6, audio, seed=3)
     assert np.array_equal(first, damage(kind, 0.6, audio, seed=3))
