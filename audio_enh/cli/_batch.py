@@ -54,7 +54,7 @@ class Batch:
 
     Args:
         jobs: what to do.
-        options: keyword arguments for :func:`enhance_file`: seed, strength, max_attenuation, allow_truncated.
+        options: keyword arguments for :func:`enhance_file`, but for ``on_block``.
         overwrite: replace outputs that are there, instead of skipping their inputs.
         console: where messages and progress go.
         quiet: say nothing but errors.

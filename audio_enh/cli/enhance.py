@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,13 @@ from audio_enh.errors import UserError
 if TYPE_CHECKING:
     from audio_enh.cli._plan import Plan
     from audio_enh.cli._signals import Interruptible
+
+
+class Combine(str, Enum):
+    """How the draws of a generative model become one output."""
+
+    MEAN = "mean"
+    MEDIAN = "median"
 
 
 def enhance(
@@ -69,9 +77,46 @@ def enhance(
         bool,
         typer.Option("--allow-truncated", help="Use what is there of files that are cut short or damaged."),
     ] = False,
-    seed: Annotated[
-        int | None, typer.Option("--seed", show_default=False, help="Of the noise of generative models.")
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            min=1,
+            show_default=False,
+            help="Generative models: steps of the sampler; fewer are faster. By default the model's own.",
+        ),
     ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            "--sampler",
+            metavar="NAME",
+            show_default=False,
+            help="Generative models: ode, ode_heun, sde, pc, pf_heun or pf_rk45, as the model's process allows. "
+            "By default the model's own.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", show_default=False, help="Generative models: of the noise; by default 0."),
+    ] = None,
+    samples: Annotated[
+        int,
+        typer.Option(
+            "--samples", min=1, help="Generative models: number of draws to combine into the output."
+        ),
+    ] = 1,
+    combine: Annotated[
+        Combine, typer.Option("--combine", help="How the draws become one output.")
+    ] = Combine.MEAN,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="With --samples: write how far the draws disagree beside the output, where the model may be "
+            "inventing speech, as NAME.uncertainty.csv and .png.",
+        ),
+    ] = False,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -118,7 +163,12 @@ def enhance(
             {
                 "strength": strength,
                 "max_attenuation": max_attenuation,
+                "steps": steps,
+                "sampler": sampler,
                 "seed": seed,
+                "samples": samples,
+                "combine": combine.value,
+                "uncertainty": uncertainty,
                 "allow_truncated": allow_truncated,
             },
             threads=threads,
@@ -127,6 +177,10 @@ def enhance(
             quiet=quiet,
             interruptible=interruptible,
         )
+
+
+#: Options that only generative models take.
+SAMPLING = ("seed", "sampler", "steps", "samples", "combine")
 
 
 def _enhance(
@@ -147,6 +201,8 @@ def _enhance(
 
     if plan.single and plan.jobs[0].done and not overwrite:
         raise UserError(f"{plan.jobs[0].target} exists already: add --overwrite, or choose another output")
+    if options["uncertainty"] and options["samples"] < 2:
+        raise UserError("--uncertainty needs --samples 2 or more: it is how far the draws are apart")
     if report is not None and report.suffix.lower() != ".json":
         raise UserError(f"--report {report}: name a .json file")
     name = DEFAULT_MODEL if model is None else model
@@ -176,6 +232,7 @@ def _enhance(
             if threads is not None:
                 torch.set_num_threads(threads)
             enhancer = Enhancer(loaded, config)
+            enhancer.check_options(**{name: options[name] for name in SAMPLING})
             settings |= {"weights_sha256": config.get("sha256"), "device": str(enhancer.device)}
             settings |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
             batch.run(pending, enhancer)

@@ -33,7 +33,7 @@ from torch import Tensor
 from audio_enh.diffusion.bridge import bridge_sde
 from audio_enh.diffusion.noise import Noise
 from audio_enh.diffusion.sampling import Estimates, OnStep, check_steps, item_times, tell
-from audio_enh.diffusion.sdes import Process, over_items
+from audio_enh.diffusion.sdes import SBVE, Flow, Process, over_items
 from audio_enh.diffusion.times import time_grid
 
 
@@ -66,9 +66,9 @@ def predictor_corrector(
         snr: r, size of the corrector's steps.
     """
     check_steps(steps)
+    _check_noisy_end(process)
     if predictor == "reverse_diffusion":
-        times = time_grid(process.T, process.t_eps, steps, grid).tolist()
-        times.append(0.0)
+        times = _times_to_zero(process, steps, grid)
     elif predictor == "euler_maruyama":
         times = time_grid(process.T, process.t_eps, steps + 1, grid).tolist()
     else:
@@ -115,6 +115,7 @@ def probability_flow(
         order: 1 Euler, 2 Heun (Karras et al. 2022, algorithm 1).
     """
     check_steps(steps)
+    _check_noisy_end(process)
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, not {order}")
     times = time_grid(process.T, process.t_eps, steps + 1, grid).tolist()
@@ -156,6 +157,7 @@ def probability_flow_rk45(
         RuntimeError: the tolerance is not met within ``max_evaluations``.
     """
     check_steps(steps)
+    _check_noisy_end(process)
     x = process.prior(y, noise)
     t = torch.full(y.shape[:1], process.T, dtype=torch.float64, device=y.device)
     step = torch.full_like(t, (process.T - process.t_eps) / steps)
@@ -216,7 +218,10 @@ def denoising_ode(
     check_steps(steps)
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, not {order}")
-    times = time_grid(process.T, process.t_eps, steps + 1, grid).tolist()
+    if isinstance(process, SBVE | Flow):
+        times = time_grid(process.T, process.t_eps, steps + 1, grid).tolist()
+    else:  # what they add until t_eps, in mean and noise, is not to be left in
+        times = _times_to_zero(process, steps, grid)
     x = process.prior(y, noise)
     for i in range(steps):
         t, after = item_times(times[i], y), item_times(times[i + 1], y)
@@ -243,12 +248,33 @@ def denoising_step(
 #: What checkpoints and the command line call them, with the options each fixes.
 SAMPLERS: dict[str, tuple[Callable[..., Tensor], dict[str, Any]]] = {
     "pc": (predictor_corrector, {}),
-    "flow_heun": (probability_flow, {"order": 2}),
-    "rk45": (probability_flow_rk45, {}),
+    "pf_heun": (probability_flow, {"order": 2}),
+    "pf_rk45": (probability_flow_rk45, {}),
     "ode": (denoising_ode, {"order": 1}),
     "ode_heun": (denoising_ode, {"order": 2}),
     "sde": (bridge_sde, {}),
 }
+
+
+def samplers_for(process: Process) -> tuple[str, ...]:
+    """Names in :data:`SAMPLERS` of those that fit the process."""
+    if isinstance(process, SBVE):
+        return ("ode", "ode_heun", "sde")
+    if isinstance(process, Flow):
+        return ("ode", "ode_heun")
+    return ("pc", "pf_heun", "pf_rk45", "ode", "ode_heun")
+
+
+def _times_to_zero(process: Process, steps: int, grid: str) -> list[float]:
+    """Times of so many evaluations, the last one at ``t_eps``, and 0."""
+    return [*time_grid(process.T, process.t_eps, steps, grid).tolist(), 0.0]
+
+
+def _check_noisy_end(process: Process) -> None:
+    if isinstance(process, SBVE | Flow):
+        raise TypeError(
+            f"{type(process).__name__} begins without noise and has no score there: use denoising_ode"
+        )
 
 
 def _flow(process: Process, model: Estimates, x: Tensor, y: Tensor, t: Tensor) -> Tensor:

@@ -117,9 +117,7 @@ def save_checkpoint(
         CheckpointError: the class is not in :data:`MODELS`, or ``arguments`` do not give this model.
     """
     target = f"{type(model).__module__}.{type(model).__qualname__}"
-    signature = inspect.signature(type(model))
-    defaults = {n: p.default for n, p in signature.parameters.items() if p.default is not p.empty}
-    model_config = {"_target_": target, **_plain({**defaults, **arguments})}
+    model_config = {"_target_": target, **_plain(model.complete_arguments(arguments))}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     # The weights' shapes must be those the arguments lead to; better found now than when loading.
     _check_fit(build_model(model_config, "arguments"), state, "arguments")

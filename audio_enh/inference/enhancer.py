@@ -168,6 +168,18 @@ class Enhancer:
         options = SamplingOptions(seed, sampler, steps, samples, combine)
         return self._stream(sample_rate, channels, options, strength, max_attenuation, on_step)
 
+    def check_options(
+        self,
+        *,
+        seed: int | None = None,
+        sampler: str | None = None,
+        steps: int | None = None,
+        samples: int = 1,
+        combine: Literal["mean", "median"] = "mean",
+    ) -> None:
+        """Raise the UserError now that :meth:`enhance` would raise with such options."""
+        SamplingOptions(seed, sampler, steps, samples, combine).check(self.model)
+
     def _enhance(
         self,
         audio: Array,

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 State = tuple[Tensor, ...]
+
+
+def with_defaults(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a function, those not given by their defaults where they have one."""
+    parameters = inspect.signature(function).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    return {**defaults, **arguments}
 
 
 class EnhancementModel(nn.Module, ABC):
@@ -31,6 +41,12 @@ class EnhancementModel(nn.Module, ABC):
         Returns:
             ``(batch, samples)``, aligned with the input (0 samples of delay).
         """
+
+    @classmethod
+    def complete_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The constructor's arguments with the defaults of those not given: what a checkpoint keeps, so that it
+        outlives a change of theirs."""
+        return with_defaults(cls, arguments)
 
 
 class CausalModel(EnhancementModel):

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from audio_enh.diffusion.noise import Noise, position_noise, seeded_noise
-from audio_enh.diffusion.samplers import SAMPLERS
+from audio_enh.diffusion.samplers import SAMPLERS, samplers_for
 from audio_enh.diffusion.sampling import OnStep
 from audio_enh.diffusion.sdes import PROCESSES, Process, over_items
 from audio_enh.dsp.spectrogram import CompressedSpectrogram
+from audio_enh.models.base import with_defaults
 from audio_enh.models.generative import GenerativeModel, LevelKind
 from audio_enh.models.lite import LiteUNet
 from audio_enh.models.ncsnpp import NCSNpp
@@ -60,8 +61,6 @@ class DiffusionEnhancer(GenerativeModel):
         sampler: one of :data:`SAMPLERS`, used where no other is asked for.
     """
 
-    sampler_names = tuple(SAMPLERS)
-
     def __init__(
         self,
         sample_rate: int = 16000,
@@ -97,10 +96,29 @@ class DiffusionEnhancer(GenerativeModel):
         self.preconditioning = preconditioning
         self.sigma_data = sigma_data
         self.network_scaling = network_scaling
+        self.sampler_names = samplers_for(self.process)
         sampler = dict(sampler)
         self.sampler_name = str(sampler.pop("name", "pc"))
         self.sampler_options = sampler
+        _check_choice("sampler", self.sampler_name, self.sampler_names)
         find_sampler(self.sampler_name, self.sampler_options)
+
+    @classmethod
+    def complete_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """See :meth:`EnhancementModel.complete_arguments`; here the nested ones too."""
+        complete = super().complete_arguments(arguments)
+        for what, known in (("process", PROCESSES), ("network", NETWORKS)):
+            given = complete[what]
+            complete[what] = {"name": given["name"], **with_defaults(known[given["name"]], given)}
+        sampler = dict(complete["sampler"])
+        function, fixed = SAMPLERS[sampler.pop("name")]
+        known_options = with_defaults(function, sampler)
+        dropped = {"on_step", *fixed}
+        complete["sampler"] = {
+            "name": complete["sampler"]["name"],
+            **{key: value for key, value in known_options.items() if key not in dropped},
+        }
+        return complete
 
     def forward(self, audio: Tensor) -> Tensor:
         """See :meth:`EnhancementModel.forward`; with the model's own sampler, every item by seed 0."""
