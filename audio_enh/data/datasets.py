@@ -270,8 +270,8 @@ class MixtureData(TrainingData):
         )
 
     def _mixer(self, folders: dict[str, AudioFolder | None], mix: MixConfig) -> Mixer:
-        packed = {name: self._pack(folder.files()) for name, folder in folders.items() if folder is not None}
-        return Mixer(**packed, config=mix)
+        files = {name: folder.files() for name, folder in folders.items() if folder is not None}
+        return Mixer(**{name: self._pack(found) for name, found in files.items() if found}, config=mix)
 
 
 class PairedData(TrainingData):

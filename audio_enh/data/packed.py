@@ -29,17 +29,19 @@ class AudioFolder:
             the manifest's folder.
         where: for a manifest, the rows to take: column name to the value or values allowed.
         exclude: words; a file whose path contains one is left out.
+        optional: whether there may be none.
     """
 
     path: str
     where: dict[str, str | Sequence[str]] | None = None
     exclude: Sequence[str] = ()
+    optional: bool = False
 
     def files(self) -> list[Path]:
         """The audio files, sorted.
 
         Raises:
-            UserError: when there are none.
+            UserError: when there are none though there must be.
         """
         root = Path(self.path).expanduser()
         if root.is_dir():
@@ -49,8 +51,11 @@ class AudioFolder:
         else:
             raise UserError(f"no folder and no CSV manifest at '{root}': give the data's place in the recipe")
         found = sorted(p for p in found if not any(word in str(p) for word in self.exclude))
-        if not found:
-            raise UserError(f"no audio files for training in '{root}' ({', '.join(sorted(EXTENSIONS))})")
+        if not found and not self.optional:
+            what = " with " + ", ".join(f"{k}={v}" for k, v in self.where.items()) if self.where else ""
+            raise UserError(
+                f"no audio files for training in '{root}'{what} ({', '.join(sorted(EXTENSIONS))})"
+            )
         return found
 
 

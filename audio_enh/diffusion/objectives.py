@@ -35,7 +35,7 @@ class Debiasing:
     the same weighting is ``sqrt(SNR)``.
 
     Args:
-        limit: weights stay below this many times the mean weight, which is 1.
+        limit: weights are cut at this many times their median.
     """
 
     def __init__(self, limit: float = 5.0):

@@ -93,7 +93,10 @@ class TrainingStates(nn.Module):
             item: numbers ``(batch,)``.
         """
         t_min, t_max = self.span(process)
+        item = item.cpu()  # its few variates are in double precision, which not every device has
         t = self.times(even_variates(item, self.seed), process.std, t_min, t_max)
+        # Rounding must not lead to the end itself, where a bridge has no noise and so no score.
+        t = t.clamp(t_min, t_max * (1 - 1e-6)).to(x0.device)
         z = item_noise(x0, item, self.seed, NOISE)
         if self.training and self.assign:
             z = assign_noise(z, x0)
@@ -115,11 +118,11 @@ class TrainingStates(nn.Module):
         t_max: float,
     ) -> State:
         """Replaces the states of some items by what the model makes of a later one."""
-        rows = torch.nonzero(item_uniform(item, self.seed, OWN) < self.own)[:, 0]
+        rows = torch.nonzero(item_uniform(item, self.seed, OWN) < self.own)[:, 0].to(state.t.device)
         if len(rows) == 0:
             return state
         x0, y, z, t = state.x0[rows], state.y[rows], state.z[rows], state.t[rows]
-        later = t + item_uniform(item, self.seed, START)[rows].to(t) * (t_max - t)
+        later = t + item_uniform(item, self.seed, START).float().to(t.device)[rows] * (t_max - t)
         start = process.mean(x0, y, later) + over_items(process.std(later), x0) * z
         with torch.no_grad():
             clean = estimate(start, y, later)

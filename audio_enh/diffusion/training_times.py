@@ -165,7 +165,7 @@ class ImportanceTimes(TrainingTimes):
     def forward(
         self, variates: Tensor, std: Callable[[Tensor], Tensor], t_min: float, t_max: float
     ) -> Tensor:
-        probability = self._probability().double().to(variates.device)
+        probability = self._probability().to(variates.device).double()
         cumulative = torch.cat([probability.new_zeros(1), probability.cumsum(0)])
         edges = torch.linspace(0, 1, self.bins + 1, dtype=torch.float64, device=variates.device)
         return (t_min + _interpolate(variates, cumulative / cumulative[-1], edges) * (t_max - t_min)).float()

@@ -150,6 +150,9 @@ def test_manifest_chooses_rows_and_names_what_is_missing(sources, tmp_path):
     assert [file.name for file in files] == ["b.wav"]
     with pytest.raises(UserError, match="kind"):
         AudioFolder(str(manifest), where={"kind": "speech"}).files()
+    with pytest.raises(UserError, match="split=test"):
+        AudioFolder(str(manifest), where={"split": "test"}).files()
+    assert AudioFolder(str(manifest), where={"split": "test"}, optional=True).files() == []
     with pytest.raises(AudioFileError, match=r"b\.wav"):
         PackedAudio(files, RATE, tmp_path)
     with pytest.raises(UserError, match="no audio"):
