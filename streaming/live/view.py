@@ -175,7 +175,7 @@ def _machine(status: Status) -> Iterable[Text]:
     worst = "bold red" if status.underruns else ""
     yield Text.assemble(
         "  xruns   ",
-        (f"{status.underruns} gaps", worst),
+        (f"{status.underruns} gap" + "s" * (status.underruns != 1), worst),
         f", {status.lost_ms:.0f} ms lost   clock {status.drift_ppm:+.0f} ppm   buffer {status.reserve_ms:.0f} ms",
     )
 
