@@ -98,7 +98,7 @@ def distort(
 
     Outputs keep the sample rate, channels, length and sample format of the inputs and are not delayed: an input is
     the clean reference of its output. What would go beyond full scale is turned down as a whole, and the gain is
-    recorded. A recording is held in memory as a whole.
+    recorded. Long recordings are damaged in pieces of five minutes with the same parameters.
     """
     if list_all:
         _print_list()
@@ -193,7 +193,7 @@ def _damage(
     import numpy as np
 
     from audio_enh.cli._plan import PIPE
-    from audio_enh.distortions import apply_chain
+    from audio_enh.distortions import apply_in_pieces
     from audio_enh.io import AudioReader, AudioWriter, count_nonfinite
 
     source = PIPE if str(job.source) == PIPE else job.source
@@ -205,7 +205,7 @@ def _damage(
         raise UserError(
             f"{info.name} contains NaN or infinite samples: repair it first (audio-enh enhance does)"
         )
-    damaged, done = apply_chain(steps, audio, info.sample_rate, rng, recordings)
+    damaged, done = apply_in_pieces(steps, audio, info.sample_rate, rng, recordings)
     highest = float(np.abs(damaged).max(initial=0.0))
     # What the input had beyond full scale, a float file's, is its own business.
     limit = max(1.0, float(np.abs(audio).max(initial=0.0)))

@@ -9,7 +9,7 @@ After Serra et al. 2022 (arXiv 2206.03065). A distortion is a frozen dataclass o
 
 from audio_enh.distortions.base import Choice, Distortion, Range
 from audio_enh.distortions.catalog import DISTORTIONS, FAMILIES, Family, find_distortion
-from audio_enh.distortions.chain import Applied, Step, apply_chain, parse_chain
+from audio_enh.distortions.chain import Applied, Step, apply_chain, apply_in_pieces, parse_chain
 from audio_enh.distortions.damage import Damaged, RandomDamage
 from audio_enh.distortions.recordings import PackedSounds, Recordings, SoundFiles
 
@@ -28,6 +28,7 @@ __all__ = [
     "SoundFiles",
     "Step",
     "apply_chain",
+    "apply_in_pieces",
     "find_distortion",
     "parse_chain",
 ]

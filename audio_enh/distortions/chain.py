@@ -19,6 +19,8 @@ from audio_enh.errors import UserError
 
 #: Of a distortion that is named without one.
 DEFAULT_SEVERITY = 0.5
+_LEAD_SECONDS = 2.0
+_FADE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,39 @@ def apply_chain(
         severity = step.severity if derived else None
         done.append(Applied(step.kind.name(), step.kind.family, severity, parameters))
     return audio, tuple(done)
+
+
+def apply_in_pieces(
+    steps: Sequence[Step],
+    audio: Audio,
+    sample_rate: int,
+    rng: np.random.Generator,
+    recordings: Recordings | None = None,
+    piece_seconds: float = 300.0,
+) -> tuple[Audio, tuple[Applied, ...]]:
+    """:func:`apply_chain` for long recordings: the working memory is that of one piece.
+
+    All pieces have the same parameters. Each begins two seconds early, so that filters and rooms have settled and
+    the tail of what came before is there, and is cross-faded in. What is relative to a peak or a loudness is relative
+    to that of the piece. Audio of one piece is treated exactly as by :func:`apply_chain`.
+    """
+    piece, lead = max(1, int(piece_seconds * sample_rate)), int(_LEAD_SECONDS * sample_rate)
+    out, record = apply_chain(steps, audio[:, :piece], sample_rate, rng, recordings)
+    if audio.shape[1] <= piece:
+        return out, record
+    result = np.empty(audio.shape, np.float32)
+    result[:, :piece] = out
+    settled = [Step(s.kind, s.severity, each.parameters) for s, each in zip(steps, record, strict=True)]
+    for start in range(piece, audio.shape[1], piece):
+        early = min(lead, start)
+        part = audio[:, start - early : start + piece]
+        out, _ = apply_chain(settled, part, sample_rate, rng, recordings)
+        fade = min(int(_FADE_SECONDS * sample_rate), early)
+        ramp = np.linspace(0, 1, fade, dtype=np.float32)
+        before = result[:, start - fade : start]
+        before += ramp * (out[:, early - fade : early] - before)
+        result[:, start : start + piece] = out[:, early:]
+    return result, record
 
 
 def parse_chain(text: str) -> tuple[Step, ...]:
