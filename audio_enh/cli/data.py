@@ -69,6 +69,7 @@ def prepare(
     from audio_enh.data.prepare import prepare as run
     from audio_enh.data.prepare.corpora import folder
     from audio_enh.errors import UserError
+    from audio_enh.io import terminate_as_interrupt
 
     corpus = CORPORA.get(collection.value)
     if corpus is not None:
@@ -82,7 +83,7 @@ def prepare(
             raise UserError(f"--name {name!r}: letters, digits and _, and none of {', '.join(CORPORA)}")
         find = functools.partial(folder, kind=kind.value, valid_fraction=valid_fraction)
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with terminate_as_interrupt(), Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(collection.value, total=None)
         report = run(
             name,

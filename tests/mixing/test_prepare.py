@@ -4,7 +4,11 @@ import csv
 import hashlib
 import io
 import os
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -17,6 +21,8 @@ from audio_enh.data.packed import AudioFolder, PairFolder
 from audio_enh.data.prepare import corpora
 from audio_enh.data.prepare.archives import unpack_archives
 from audio_enh.errors import UserError
+
+SCRIPT = Path(sys.executable).with_name("audio-enh")
 
 
 def sound(path: Path, rate: int = 48000, seconds: float = 0.25, channels: int = 1, seed: int = 0) -> Path:
@@ -278,3 +284,24 @@ def test_damaged_archive_is_said_and_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match="fetch it again"):
         unpack_archives(tmp_path, {"wham_noise.zip": None}, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_interrupted_run_stops_leaves_no_debris_and_goes_on(tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    for i in range(300):
+        sound(source / "wham_noise" / "tr" / f"{i:03}.wav", rate=48000, seconds=2.0)
+    command = [SCRIPT, "data", "prepare", "wham", source, "-o", out, "--jobs", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as child:
+        while not list(out.rglob("*.flac")):
+            assert child.poll() is None
+            time.sleep(0.01)
+        child.send_signal(signal.SIGTERM)
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGTERM
+    assert err == b"stopped by SIGTERM\n"
+    done = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert 0 < len(done) < 300
+    assert all(path.suffix == ".flac" and not path.name.startswith(".") for path in done)
+    assert call("wham", source, "-o", out)[0] == 0
+    assert len(rows(out)) == 300
+    assert all(path.stat().st_mtime_ns == before for path, before in done.items())

@@ -95,16 +95,18 @@ def prepare(
 
     rows: list[dict[str, str]] = []
     broken: list[str] = []
-    with ThreadPoolExecutor(
-        jobs or os.cpu_count()
-    ) as pool:  # soundfile and soxr release the interpreter lock
-        for done, result in enumerate(pool.map(lambda e: _attempt(e, folder, name, sample_rate), entries), 1):
+    pool = ThreadPoolExecutor(jobs or os.cpu_count())  # soundfile and soxr release the interpreter lock
+    try:
+        results = pool.map(lambda entry: _attempt(entry, folder, name, sample_rate), entries)
+        for done, result in enumerate(results, 1):
             if isinstance(result, str):
                 broken.append(result)
             else:
                 rows += result
             if progress is not None:
                 progress(done, len(entries))
+    finally:
+        pool.shutdown(cancel_futures=True)  # when stopped, what has begun is finished and no more
     if broken and not skip_broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise UserError(f"{broken[0]}{more}: mend or remove it, or skip broken files; the others are done")
