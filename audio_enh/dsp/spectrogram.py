@@ -23,9 +23,9 @@ class CompressedSpectrogram(nn.Module):
 
     def __init__(self, n_fft: int = 510, hop_length: int = 128, exponent: float = 0.5, factor: float = 0.15):
         super().__init__()
-        if n_fft % 2 or not 0 < hop_length <= (n_fft + 2) // 2:
+        if n_fft % 2 or not 0 < hop_length <= n_fft // 2 + 1:
             raise ValueError(
-                f"n_fft must be even and hop_length at most half of it, not {n_fft} and {hop_length}"
+                f"n_fft must be even and hop_length about half of it at most, not {n_fft} and {hop_length}"
             )
         if not (0 < exponent <= 1 and factor > 0):
             raise ValueError(f"exponent (up to 1) and factor must be above 0, not {exponent}, {factor}")
@@ -37,23 +37,28 @@ class CompressedSpectrogram(nn.Module):
         self.window: Tensor
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
+    def frames(self, samples: int) -> int:
+        """Number of frames of a signal: one on either side of every sample."""
+        return -(-samples // self.hop_length) + 1
+
     def forward(self, audio: Tensor) -> Tensor:
-        """``(batch, samples)`` to complex ``(batch, 1, bins, samples // hop_length + 1)``.
+        """``(batch, samples)`` to complex ``(batch, 1, bins, frames(samples))``.
 
         Beyond its ends the signal is taken to be mirrored, or to be zero where it is too short for that.
         """
-        mode = "reflect" if audio.shape[1] > self.n_fft // 2 else "constant"
+        samples = audio.shape[1]
+        left = self.n_fft // 2
+        right = left + -samples % self.hop_length
+        mode = "reflect" if samples > right else "constant"
+        padded = nn.functional.pad(audio[:, None], (left, right), mode=mode)[:, 0]
         spectrum = torch.stft(
-            audio, self.n_fft, self.hop_length, window=self.window, pad_mode=mode, return_complex=True
+            padded, self.n_fft, self.hop_length, window=self.window, center=False, return_complex=True
         )
         return self.compress(spectrum)[:, None]
 
     def inverse(self, coefficients: Tensor, length: int) -> Tensor:
         """``(batch, 1, bins, frames)`` to ``(batch, length)``; frames beyond the length are not used."""
-        frames = length // self.hop_length + 1
-        spectrum = self.expand(coefficients[:, 0, :, :frames])
-        # One more hop of silence, as the window falls to zero in the last frame before the signal may end.
-        spectrum = nn.functional.pad(spectrum, (0, 1))
+        spectrum = self.expand(coefficients[:, 0, :, : self.frames(length)])
         return torch.istft(spectrum, self.n_fft, self.hop_length, window=self.window, length=length)
 
     def compress(self, spectrum: Tensor) -> Tensor:
