@@ -158,8 +158,8 @@ class Distortion(ABC):
 
     @classmethod
     def summary(cls) -> str:
-        """The first line of the docstring."""
-        return (cls.__doc__ or "").strip().splitlines()[0].rstrip(".")
+        """The first line of the docstring, plain."""
+        return (cls.__doc__ or "").strip().splitlines()[0].rstrip(".").replace("``", "")
 
     @classmethod
     def parameters(cls) -> dict[str, Range | Choice]:

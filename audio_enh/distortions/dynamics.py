@@ -92,7 +92,7 @@ class DestroyLevels(Dynamics):
     """The level jumps at random, as by a hand on the fader or a cable that comes and goes."""
 
     depth: float = ranged(1, 40, "dB")
-    jumps: float = ranged(1, 6, "1/s", log=True, free=True)
+    jumps: float = ranged(1, 6, "per second", log=True, free=True)
 
     def _apply(self, audio: Audio, context: Context) -> Audio:
         length, rate = audio.shape[1], context.sample_rate

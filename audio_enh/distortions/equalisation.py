@@ -80,7 +80,7 @@ class Plosives(Equalisation):
     """Breath on the microphone: low thumps where the level jumps up, as at a p or a b."""
 
     level: float = ranged(-24, 18, "dB re speech")
-    count: float = ranged(1, 3, "1/s", free=True)
+    count: float = ranged(1, 3, "per second", free=True)
 
     def _apply(self, audio: Audio, context: Context) -> Audio:
         rate, rng = context.sample_rate, context.rng

@@ -42,7 +42,7 @@ class NoiseBursts(RecordedNoise):
     """Short pieces of recorded noise at random times; the ratio is to the loudest part of each."""
 
     snr: float = ranged(20, -15, "dB")
-    rate: float = ranged(0.5, 4, "1/s", log=True, free=True)
+    rate: float = ranged(0.5, 4, "per second", log=True, free=True)
 
     def _apply(self, audio: Audio, context: Context) -> Audio:
         rate, rng = context.sample_rate, context.rng

@@ -55,7 +55,7 @@ class Clicks(SyntheticNoise):
     """Ticks of a tenth of a millisecond to two: dust, bad contacts, digital glitches."""
 
     level: float = ranged(-20, 30, "dB re speech")
-    rate: float = ranged(2, 40, "1/s", log=True, free=True)
+    rate: float = ranged(2, 40, "per second", log=True, free=True)
 
     def _apply(self, audio: Audio, context: Context) -> Audio:
         rate, rng = context.sample_rate, context.rng

@@ -126,7 +126,7 @@ class Dtmf(Transmission):
     """Keys pressed during the call: pairs of tones as in ITU-T Q.23."""
 
     level: float = ranged(-36, 6, "dB re speech")
-    rate: float = ranged(0.5, 3, "1/s", free=True)
+    rate: float = ranged(0.5, 3, "per second", free=True)
 
     def _apply(self, audio: Audio, context: Context) -> Audio:
         rate, rng = context.sample_rate, context.rng
