@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import itertools
 import json
 import os
 import signal
@@ -90,6 +91,11 @@ def test_soak(server, live, tmp_path):
             for part in final["latency_ms"]
         },
         "frame_ms": final["frame_ms"],
+        "underruns_at_s": [
+            round(after["seconds"])
+            for before, after in itertools.pairwise(statuses)
+            if after["underruns"] > before["underruns"]
+        ],
         "reserve_ms": final["reserve_ms"],
         "drift_ppm": final["drift_ppm"],
         "largest_trim_ppm": max(abs(status["trim_ppm"]) for status in statuses),
