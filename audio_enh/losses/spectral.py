@@ -30,9 +30,8 @@ class _MultiResolution(nn.Module):
         pairs = []
         for i, (n_fft, hop_length, _) in enumerate(self.sizes):
             window = self.get_buffer(f"window_{i}")
-            both = stft(torch.cat([estimate, clean]), n_fft, hop_length, window)
-            half = len(estimate)
-            pairs.append((both[:half], both[half:]))
+            # Apart: no gradient is computed for the target's.
+            pairs.append((stft(estimate, n_fft, hop_length, window), stft(clean, n_fft, hop_length, window)))
         return pairs
 
 
