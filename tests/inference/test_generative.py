@@ -1,0 +1,162 @@
+"""Generative models on recordings: no seams, equal channels, levels, draws, progress."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from audio_enh.diffusion.noise import mix
+from audio_enh.errors import UserError
+from audio_enh.inference.enhancer import Enhancer
+from audio_enh.inference.leveller import Leveller
+from audio_enh.models.diffusion import DiffusionEnhancer
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def model() -> DiffusionEnhancer:
+    """A random network that sees no further than its convolutions, and a process with noise at every step."""
+    torch.manual_seed(0)
+    built = DiffusionEnhancer(
+        hop_length=256,
+        level="rms",
+        process={"name": "ouve"},
+        network={"name": "lite", "channels": (8, 8, 8), "rnn_hidden": 4, "rnn_layers": 1},
+        prediction="data",
+        sampler={"name": "pc", "steps": 2, "corrector": "none"},
+    )
+    with torch.no_grad():
+        built.network.bottleneck.up.weight.zero_()
+        built.network.bottleneck.up.bias.zero_()
+    return built.eval()
+
+
+def recording(seconds: float, channels: int = 1, seed: int = 0) -> Tensor:
+    """Noise whose level wanders over 40 dB."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = round(seconds * RATE)
+    swell = 10 ** (-1 + torch.sin(torch.arange(samples) / RATE * 0.2))
+    return 0.1 * swell * torch.randn(channels, samples, generator=generator)
+
+
+def test_three_minutes_have_no_seams(model: DiffusionEnhancer) -> None:
+    """Windows give what one window of three minutes gives: same noise, same level, same frames."""
+    audio = recording(180)
+    whole = Enhancer(model, window_seconds=200).enhance(audio, RATE)
+    cut = Enhancer(model, window_seconds=7, overlap_seconds=0.5).enhance(audio, RATE)
+    assert whole.std() > 1e-3
+    assert (cut - whole).abs().max() < 1e-4 * whole.abs().max()
+    # And it is the noise: by another seed the output is another one.
+    other = Enhancer(model, window_seconds=7).enhance(audio[:, : 10 * RATE], RATE, seed=1)
+    assert (other - whole[:, : 10 * RATE]).std() > 0.1 * whole.std()
+
+
+def test_several_windows_at_a_time_are_the_same(model: DiffusionEnhancer) -> None:
+    audio = recording(20, channels=2)
+    one = Enhancer(model, window_seconds=4).enhance(audio, RATE)
+    several = Enhancer(model, window_seconds=4, windows_per_call=3).enhance(audio, RATE)
+    torch.testing.assert_close(several, one, atol=1e-6, rtol=1e-4)
+
+
+def test_blocks_do_not_matter(model: DiffusionEnhancer) -> None:
+    audio = recording(9).numpy()
+    expected = Enhancer(model, window_seconds=3).enhance(audio, RATE)
+    stream = Enhancer(model, window_seconds=3).stream(RATE)
+    cuts = np.sort(np.random.default_rng(0).integers(0, audio.shape[1], 20))
+    pieces = [stream.process(piece) for piece in np.split(audio, cuts, axis=1)]
+    assert np.array_equal(np.concatenate([*pieces, stream.flush()], axis=1), expected)
+
+
+def test_equal_channels_stay_equal(model: DiffusionEnhancer) -> None:
+    mono = recording(2)
+    out = Enhancer(model).enhance(mono.expand(2, -1), RATE)
+    assert torch.equal(out[0], out[1])
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("samples", [1, 100, 20000])
+def test_any_rate_and_length(model: DiffusionEnhancer, rate: int, samples: int) -> None:
+    out = Enhancer(model).enhance(recording(2)[:, :samples], rate)
+    assert out.shape == (1, samples)
+    assert out.isfinite().all()
+
+
+def test_silence(model: DiffusionEnhancer) -> None:
+    assert Enhancer(model).enhance(torch.zeros(3 * RATE), RATE).abs().max() == 0
+
+
+def test_one_level_for_a_short_signal_and_a_slow_one_for_a_long_one() -> None:
+    def levels(audio: Tensor, kind: str) -> Tensor:
+        leveller = Leveller(kind, 1, RATE)  # type: ignore[arg-type]
+        pieces = [leveller.process(block) for block in audio.split(1234, dim=1)] + [leveller.flush()]
+        assert torch.equal(torch.cat([a for a, _ in pieces], dim=1), audio)
+        return torch.cat([level for _, level in pieces], dim=1)
+
+    short = recording(5.7)
+    assert levels(short, "rms").unique().numel() == 1
+    torch.testing.assert_close(
+        levels(short, "rms")[0, 0], 10 * short.square().mean().sqrt(), atol=0, rtol=1e-5
+    )
+    torch.testing.assert_close(levels(short, "peak")[0, 0], short.abs().max(), atol=0, rtol=1e-5)
+    long = recording(60)
+    for kind in ("rms", "peak"):
+        curve = levels(long, kind)
+        change = 20 * (curve[0, RATE:] / curve[0, :-RATE]).log10()
+        assert change.abs().max() < 15  # dB in a second
+        assert (curve >= 1e-4).all()
+    # Divided by its peak curve, a signal stays within full scale but for the bend of a decibel.
+    assert (long / levels(long, "peak")).abs().max() < 1.2
+
+
+def test_draws_and_their_spread(model: DiffusionEnhancer) -> None:
+    audio = recording(3)
+    enhancer = Enhancer(model)
+    mean, curve = enhancer.enhance_with_uncertainty(audio, RATE, samples=4)
+    level = model.measure_level(audio)
+    drawn = torch.stack([model.draw(audio / level, [0], seed=mix(0, number)) * level for number in range(4)])
+    torch.testing.assert_close(mean, drawn.mean(dim=0), atol=1e-5, rtol=1e-3)
+    median = enhancer.enhance(audio, RATE, samples=4, combine="median")
+    torch.testing.assert_close(median, drawn.quantile(0.5, dim=0), atol=1e-5, rtol=1e-3)
+    variance = drawn.var(dim=0)[0].unflatten(0, (-1, 320)).mean(dim=1).double().numpy()
+    np.testing.assert_allclose(curve.spread, variance, rtol=1e-3)
+    assert curve.times[0] == pytest.approx(0.01)
+    assert ((curve.uncertainty >= 0) & (curve.uncertainty <= 1)).all()
+
+
+def test_curve_files(model: DiffusionEnhancer, tmp_path: Path) -> None:
+    _, curve = Enhancer(model).enhance_with_uncertainty(recording(2), RATE, samples=2)
+    curve.write_csv(tmp_path / "a.csv")
+    curve.write_png(tmp_path / "a.png", "a")
+    with (tmp_path / "a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 100
+    assert float(rows[-1]["time"]) == pytest.approx(1.99)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_progress_by_step(model: DiffusionEnhancer) -> None:
+    told: list[float] = []
+    stream = Enhancer(model, window_seconds=3).stream(RATE, steps=5, samples=2, on_step=told.append)
+    stream.process(recording(10).numpy())
+    stream.flush()
+    assert told == sorted(told)
+    assert len(told) % 10 == 0
+    assert told[-1] == pytest.approx(10, abs=2.5)
+
+
+def test_options_that_do_not_fit_are_told(model: DiffusionEnhancer, smoother) -> None:
+    audio = recording(1)
+    with pytest.raises(UserError, match="no sampler 'sde': choose pc"):
+        Enhancer(model).enhance(audio, RATE, sampler="sde")
+    with pytest.raises(UserError, match="steps"):
+        Enhancer(model).enhance(audio, RATE, steps=0)
+    with pytest.raises(UserError, match="at least 2"):
+        Enhancer(model).enhance_with_uncertainty(audio, RATE, samples=1)
+    with pytest.raises(UserError, match="steps and samples: only for models that draw"):
+        Enhancer(smoother()).enhance(audio, RATE, steps=3, samples=2)
