@@ -67,7 +67,7 @@ def guarded_bridge_ode(
 
     At ``T`` the first and last weight have poles that cancel. The implementation adds ``guard`` to every denominator
     and to the remaining variance, and computes in single precision: with five steps, weights of 5300 and -5300 that
-    leave 4 % of ``y`` too much in the first step, and rounding errors of 1e-4. Its model is told the time to go to,
+    leave 5 % of ``y`` too much in the first step, and rounding errors of 2e-4. Its model is told the time to go to,
     not that of the state. :func:`denoising_ode` has none of this.
 
     Args:
