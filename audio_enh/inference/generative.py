@@ -110,6 +110,7 @@ class GenerativeRunner:
         )
         self._leveller = Leveller(model.level, batch, rate)
         self._levels: deque[Tensor] = deque()  # of the samples that wait for their output
+        self._done = 0.0  # seconds, for on_step
         self._meter = UncertaintyMeter(rate) if options.samples > 1 else None
         self.uncertainty: UncertaintyCurve | None = None  # after flush
 
@@ -141,7 +142,9 @@ class GenerativeRunner:
             def on_step(done: int, steps: int, earlier: int = number) -> None:
                 if self.on_step is not None:
                     share = (earlier + done / steps) / samples * (starts[-1] + self._hop - starts[0])
-                    self.on_step((starts[0] + share) / self.model.sample_rate)
+                    # The last window begins before the one before it has ended.
+                    self._done = max(self._done, (starts[0] + share) / self.model.sample_rate)
+                    self.on_step(self._done)
 
             draw = self.model.draw(
                 items,
