@@ -123,9 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: what follows the program's name; ``sys.argv`` if None.
     """
     code = run(arguments)
-    if "torch" in sys.modules and "lightning" not in sys.modules:
+    if {"torch", "sounddevice"} & sys.modules.keys() and "lightning" not in sys.modules:
         # All is written and closed. The ordinary way out runs the destructors of torch's CUDA libraries and
-        # reads 130 MB of them into memory for it. Training takes it: its loggers and workers tidy up there.
+        # reads 130 MB of them into memory for it; PortAudio may wait for ever for a device
+        # that has gone. Training takes it: its loggers and workers tidy up there.
         os._exit(code)
     sys.exit(code)
 

@@ -253,7 +253,6 @@ def _run(
 ) -> None:
     from audio_enh.inference.catalog import DEFAULT_MODEL
     from audio_enh.streaming import Stream
-    from audio_enh.streaming.live.portaudio import forget
     from audio_enh.streaming.live.session import Options, Session
 
     # A waiting audio thread gets the interpreter after half a millisecond, not five.
@@ -295,8 +294,6 @@ def _run(
                 show = _show if ui else _report
                 show(session, names[0], microphone, until)
         finally:
-            if session.hung:
-                forget(devices.sounddevice)
             for kind, text in _events(session):
                 if ui:
                     typer.echo(text, err=kind == "warning")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import sys
@@ -43,11 +42,6 @@ def rescan(sounddevice: Any) -> None:
     # PortAudio looks once, when it starts, and sounddevice has no public way of starting it anew.
     sounddevice._terminate()
     sounddevice._initialize()
-
-
-def forget(sounddevice: Any) -> None:
-    """Leave PortAudio as it is when the program ends: after it hung once, ending it would hang too."""
-    atexit.unregister(sounddevice._exit_handler)
 
 
 @contextlib.contextmanager
