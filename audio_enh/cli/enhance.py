@@ -81,9 +81,10 @@ def enhance(
         int | None,
         typer.Option(
             "--steps",
-            min=1,
+            min=0,
             show_default=False,
-            help="Generative models: steps of the sampler; fewer are faster. By default the model's own.",
+            help="Generative models: steps of the sampler; fewer are faster. By default the model's own. "
+            "UNIVERSE takes 0: its first estimate, in one pass.",
         ),
     ] = None,
     sampler: Annotated[

@@ -39,7 +39,9 @@ class DamagedDataset(Dataset[Batch]):
                 break
             clean = self.speech.draw(rng, self.length, loop=False)
         damaged = self.damage(clean[None], self.speech.sample_rate, rng)
-        noisy, target = (torch.from_numpy(np.ascontiguousarray(x[0])) for x in (damaged.audio, damaged.target))
+        noisy, target = (
+            torch.from_numpy(np.ascontiguousarray(x[0])) for x in (damaged.audio, damaged.target)
+        )
         return Batch(noisy, target, torch.tensor(float("nan")), torch.tensor(index))
 
 

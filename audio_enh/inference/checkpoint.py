@@ -65,6 +65,7 @@ MODELS = (
     "audio_enh.models.causal_demucs.CausalDemucs",
     "audio_enh.models.demucs.Demucs",
     "audio_enh.models.diffusion.DiffusionEnhancer",
+    "audio_enh.models.universe.Universe",
 )
 
 

@@ -223,7 +223,7 @@ class Universe(GenerativeModel):
     # Signals as the networks see them, and what the networks say of them; training calls these.
 
     def normalise(self, audio: Tensor, like: Tensor | None = None) -> Tensor:
-        """Signals ``(batch, samples)`` at the networks' level, without mean; at the gain that ``like`` gets, if given.
+        """Signals ``(batch, samples)`` at the networks' level, without mean; at the gain of ``like``, if given.
 
         Silence stays silence: see :meth:`measure_level`.
         """

@@ -1,4 +1,4 @@
-"""The score network of UNIVERSE: the gradient of the noisy state's log density, under the condition network's eyes."""
+"""The score network of UNIVERSE: the gradient of the noisy state's log density, given the conditions."""
 
 from __future__ import annotations
 

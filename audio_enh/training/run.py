@@ -18,7 +18,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from audio_enh.inference.checkpoint import save_checkpoint
-from audio_enh.training.task import EnhancementTask
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ def train(config: DictConfig) -> float | None:
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     objective = hydra.utils.instantiate(config.objective)
-    task = EnhancementTask(model, objective, **hydra.utils.instantiate(config.optim))
+    task = hydra.utils.instantiate(config.task)(model, objective, **hydra.utils.instantiate(config.optim))
     data = hydra.utils.instantiate(config.data)
 
     weights = out / "weights"

@@ -107,6 +107,10 @@ class EnhancementTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(p for p in self.model.parameters() if p.requires_grad)
+        return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
+
+    def make_schedule(self, optimizer: Optimizer) -> LRSchedulerConfigType:
+        """The learning rate by steps: a linear rise, then a cosine."""
 
         def scale(step: int) -> float:
             if step < self.warmup_steps:
@@ -114,8 +118,7 @@ class EnhancementTask(lightning.LightningModule):
             progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
             return self.final_lr_scale + (1 - self.final_lr_scale) * 0.5 * (1 + math.cos(math.pi * progress))
 
-        schedule: LRSchedulerConfigType = {"scheduler": LambdaLR(optimizer, scale), "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return {"scheduler": LambdaLR(optimizer, scale), "interval": "step"}
 
     def _means(self) -> dict[str, float]:
         """Means of the scores over the items of all processes, and how many items had none."""

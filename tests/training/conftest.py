@@ -19,6 +19,9 @@ def small_network():
     with_ncsnpp = ("sgmse_", "bbed_", "sb_", "flow_")
 
     def overrides(experiment: str) -> list[str]:
+        if experiment.startswith("universe"):
+            small = ["model.channels=2", "model.mel_bands=16", "model.embedding_dimensions=16"]
+            return small + ["objective.discriminators.width=0.05"] * experiment.startswith("universepp")
         if experiment.startswith(with_ncsnpp) and experiment != "sgmse_lite":
             return ["+model.network.channels=8", "+model.network.blocks=1"]
         return []

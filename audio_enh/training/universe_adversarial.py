@@ -1,0 +1,95 @@
+"""The Lightning task of adversarial training: the model and its discriminators take turns."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+
+from audio_enh.data.datasets import Batch
+from audio_enh.errors import UserError
+from audio_enh.models.universe import Universe
+from audio_enh.training.task import EnhancementTask
+from audio_enh.training.universe import UniverseAdversarial
+
+
+class AdversarialTask(EnhancementTask):
+    """Training of a model and, from the same pass, of the discriminators it is to deceive.
+
+    Lightning's count of steps is that of the model's optimiser. Gradients are clipped here, not by the trainer.
+
+    Args:
+        model: the network.
+        objective: what training minimises, with the discriminators.
+        optimizer: makes an optimiser from parameters, for the model and for the discriminators.
+        total_steps, warmup_steps, final_lr_scale, audio_examples: see :class:`EnhancementTask`.
+        gradient_clip_val: largest norm of the gradient, of the model's and of the discriminators'.
+    """
+
+    model: Universe
+    objective: UniverseAdversarial
+
+    def __init__(
+        self,
+        model: Universe,
+        objective: UniverseAdversarial,
+        optimizer: partial[Optimizer],
+        total_steps: int,
+        warmup_steps: int = 20000,
+        final_lr_scale: float = 1.0,
+        audio_examples: int = 3,
+        gradient_clip_val: float = 1000.0,
+    ):
+        super().__init__(
+            model, objective, optimizer, total_steps, warmup_steps, final_lr_scale, audio_examples
+        )
+        self.gradient_clip_val = gradient_clip_val
+        self.automatic_optimization = False
+
+    def on_fit_start(self) -> None:
+        if self.trainer.precision == "16-mixed":
+            raise UserError(
+                "adversarial training cannot scale gradients: trainer.precision=bf16-mixed or 32-true"
+            )
+        if self.trainer.world_size > 1:
+            raise UserError("adversarial training runs in one process: trainer.devices=1")
+
+    def training_step(self, batch: Batch, index: int) -> None:  # type: ignore[override]
+        for_model = self.optimizers()[0]
+        # Not by Lightning's wrapper, which would count these steps too: the schedule, the sampler of items and the
+        # average of the weights go by the count.
+        for_discriminators = self.optimizers(use_pl_optimizer=False)[1]
+        outcome = self.objective.run(self.model, batch)
+        estimate = self.model.estimate(outcome.features)[:, 0]
+
+        judging = self.objective.discriminator_total(outcome.clean, estimate)
+        self._step(judging, for_discriminators, self.objective.discriminators)
+
+        # The model's loss goes through the discriminators but leaves no gradient in them.
+        self.objective.discriminators.requires_grad_(False)
+        total, parts = self.objective.generator_total(self.model, outcome, estimate)
+        self._step(total, for_model, self.model)
+        self.objective.discriminators.requires_grad_(True)
+
+        for schedule in self.lr_schedulers():
+            schedule.step()
+        values = {"loss": total.detach(), "discriminators": judging.detach(), **parts}
+        self.log_dict(
+            {f"train/{name}": value for name, value in values.items()},
+            prog_bar=True,
+            batch_size=len(batch.noisy),
+        )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        modules = (self.model, self.objective.discriminators)
+        made = [self.make_optimizer(p for p in module.parameters() if p.requires_grad) for module in modules]
+        return made, [self.make_schedule(optimizer) for optimizer in made]
+
+    def _step(self, loss: Tensor, optimizer: Optimizer, module: torch.nn.Module) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), self.gradient_clip_val)
+        optimizer.step()
