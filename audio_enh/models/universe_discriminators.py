@@ -118,12 +118,15 @@ class Discriminators(nn.Module):
     def __init__(
         self,
         periods: Sequence[int] = (2, 3, 5, 7, 11),
-        resolutions: Sequence[Sequence[int]] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240)),
+        resolutions: Sequence[tuple[int, int, int]] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240)),
         width: float = 1.0,
     ):
         super().__init__()
         self.of_periods = nn.ModuleList(PeriodDiscriminator(period, width) for period in periods)
-        self.of_resolutions = nn.ModuleList(ResolutionDiscriminator(*sizes, width) for sizes in resolutions)
+        self.of_resolutions = nn.ModuleList(
+            ResolutionDiscriminator(n_fft, hop_length, win_length, width)
+            for n_fft, hop_length, win_length in resolutions
+        )
 
     def forward(self, audio: Tensor) -> list[Judgement]:
         """``(batch, samples)``; one judgement for each discriminator."""

@@ -1,7 +1,7 @@
 """Low-rank adaptation: fine-tuning that changes each weight by a product of two thin matrices.
 
-Hu et al. 2021 (arXiv 2106.09685), by which UNIVERSE++ is tuned to a recogniser's opinion (Scheibler et al. 2024, arXiv
-2406.12194: rank 16, alpha 4).
+Hu et al. 2021 (arXiv 2106.09685); UNIVERSE++ is so tuned to a recogniser's opinion, with rank 16 and alpha 4
+(Scheibler et al. 2024, arXiv 2406.12194).
 """
 
 from __future__ import annotations

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler, OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from audio_enh.data.datasets import Batch
 from audio_enh.errors import UserError
@@ -29,8 +32,9 @@ class AdversarialTask(EnhancementTask):
         gradient_clip_val: largest norm of the gradient, of the model's and of the discriminators'.
     """
 
+    # Narrower than in the base class, whose task takes any model.
     model: Universe
-    objective: UniverseAdversarial
+    objective: UniverseAdversarial  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -44,7 +48,13 @@ class AdversarialTask(EnhancementTask):
         gradient_clip_val: float = 1000.0,
     ):
         super().__init__(
-            model, objective, optimizer, total_steps, warmup_steps, final_lr_scale, audio_examples
+            model,
+            objective,  # type: ignore[arg-type]
+            optimizer,
+            total_steps,
+            warmup_steps,
+            final_lr_scale,
+            audio_examples,
         )
         self.gradient_clip_val = gradient_clip_val
         self.automatic_optimization = False
@@ -58,10 +68,10 @@ class AdversarialTask(EnhancementTask):
             raise UserError("adversarial training runs in one process: trainer.devices=1")
 
     def training_step(self, batch: Batch, index: int) -> None:  # type: ignore[override]
-        for_model = self.optimizers()[0]
+        for_model = cast("list[LightningOptimizer]", self.optimizers())[0]
         # Not by Lightning's wrapper, which would count these steps too: the schedule, the sampler of items and the
         # average of the weights go by the count.
-        for_discriminators = self.optimizers(use_pl_optimizer=False)[1]
+        for_discriminators = cast("list[Optimizer]", self.optimizers(use_pl_optimizer=False))[1]
         outcome = self.objective.run(self.model, batch)
         estimate = self.model.estimate(outcome.features)[:, 0]
 
@@ -74,7 +84,7 @@ class AdversarialTask(EnhancementTask):
         self._step(total, for_model, self.model)
         self.objective.discriminators.requires_grad_(True)
 
-        for schedule in self.lr_schedulers():
+        for schedule in cast("list[LRScheduler]", self.lr_schedulers()):
             schedule.step()
         values = {"loss": total.detach(), "discriminators": judging.detach(), **parts}
         self.log_dict(
@@ -86,9 +96,12 @@ class AdversarialTask(EnhancementTask):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         modules = (self.model, self.objective.discriminators)
         made = [self.make_optimizer(p for p in module.parameters() if p.requires_grad) for module in modules]
-        return made, [self.make_schedule(optimizer) for optimizer in made]
+        return [
+            OptimizerLRSchedulerConfig(optimizer=optimizer, lr_scheduler=self.make_schedule(optimizer))
+            for optimizer in made
+        ]
 
-    def _step(self, loss: Tensor, optimizer: Optimizer, module: torch.nn.Module) -> None:
+    def _step(self, loss: Tensor, optimizer: Optimizer | LightningOptimizer, module: torch.nn.Module) -> None:
         optimizer.zero_grad()
         self.manual_backward(loss)
         torch.nn.utils.clip_grad_norm_(module.parameters(), self.gradient_clip_val)

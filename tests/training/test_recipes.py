@@ -54,8 +54,11 @@ def test_experiment_composes_and_instantiates(name):
     assert isinstance(task, EnhancementTask)
     # Every parameter that learns is in exactly one group of one optimiser.
     made = task.configure_optimizers()
-    optimizers = [made["optimizer"]] if isinstance(made, dict) else made[0]
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    groups = [
+        group
+        for entry in (made if isinstance(made, list) else [made])
+        for group in entry["optimizer"].param_groups
+    ]
     held = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(held) == sorted(id(p) for p in task.parameters() if p.requires_grad)
     hydra.utils.instantiate(config.data)
