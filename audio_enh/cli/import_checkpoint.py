@@ -13,7 +13,10 @@ from audio_enh.errors import UserError
 def import_checkpoint(
     file: Annotated[
         Path,
-        typer.Argument(help="Lightning checkpoint of the public SGMSE+ code (.ckpt).", show_default=False),
+        typer.Argument(
+            help="Lightning checkpoint of the public SGMSE+ or open-universe code (.ckpt).",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path,
@@ -23,7 +26,7 @@ def import_checkpoint(
     ],
     description: Annotated[
         str, typer.Option("--description", help="For `info` in config.yaml: where it is from.")
-    ] = "imported from a public SGMSE+ checkpoint",
+    ] = "imported from a public checkpoint",
     licence: Annotated[
         str, typer.Option("--licence", help="Of the weights, as their authors say.")
     ] = "unknown",
@@ -34,9 +37,10 @@ def import_checkpoint(
         bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")
     ] = False,
 ) -> None:
-    """Convert a public SGMSE+ checkpoint, so that enhance, evaluate and the library can use it.
+    """Convert a public SGMSE+ or UNIVERSE checkpoint, so that enhance, evaluate and the library can use it.
 
-    The backbones ncsnpp, ncsnpp_v2 and ncsnpp_48k with the processes OUVE, BBED and Schroedinger bridge are known.
+    Of SGMSE+ the backbones ncsnpp, ncsnpp_v2 and ncsnpp_48k with the processes OUVE, BBED and Schroedinger bridge are
+    known; of UNIVERSE and UNIVERSE++ all sizes, with the config.yaml of the release beside the file.
     The averaged weights are taken. Nothing in the file is run, and a file that tries to is refused.
     """
     from audio_enh.inference.catalog import CONFIG
@@ -50,8 +54,9 @@ def import_checkpoint(
 
     from audio_enh.inference.checkpoint import save_checkpoint
     from audio_enh.inference.sgmse_import import import_sgmse
+    from audio_enh.inference.universe_import import import_universe
 
-    imported = import_sgmse(file)
+    imported = import_universe(file) or import_sgmse(file)
     info = {
         "name": output.name,
         "description": description,
@@ -64,7 +69,7 @@ def import_checkpoint(
     dtype = torch.float16 if half else None
     save_checkpoint(output, imported.model, info, arguments=imported.arguments, dtype=dtype)
     parameters = sum(p.numel() for p in imported.model.parameters())
-    process = imported.arguments["process"]["name"]
+    process = imported.arguments.get("process", {"name": "UNIVERSE"})["name"]
     typer.echo(f"{file} -> {output}: {parameters / 1e6:.1f} M parameters, process {process}")
     if not imported.averaged:
         typer.echo("warning: the file has no averaged weights; its last ones were taken", err=True)

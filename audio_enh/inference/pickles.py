@@ -62,6 +62,13 @@ _ALLOWED |= {
     ("torch", name): getattr(torch, name)
     for name in ("float16", "bfloat16", "float32", "float64", "int32", "int64", "uint8", "bool")
 }
+# Types of the entries of a configuration; Python 2's name is that of the pickles torch writes.
+_ALLOWED |= {
+    (module, kind.__name__): kind
+    for module in ("builtins", "__builtin__")
+    for kind in (dict, list, int, float, str, bool)
+}
+_ALLOWED[("collections", "defaultdict")] = collections.defaultdict
 
 # Packages whose objects a training checkpoint may hold beside its weights: an inert thing takes their place.
 _INERT_PACKAGES = (
@@ -72,6 +79,9 @@ _INERT_PACKAGES = (
     "numpy",
     "pathlib",
     "torch_ema",
+    "omegaconf",
+    "open_universe",
+    "typing",
 )
 
 

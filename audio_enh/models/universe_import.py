@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-# Constants that are computed from the arguments here.
-_COMPUTED = (".mel_scale.fb", ".spectrogram.window", ".low_pass_filter.weights")
+#: Ends of the names of constants, which are computed from the arguments here.
+COMPUTED = (".mel_scale.fb", ".spectrogram.window", ".low_pass_filter.weights")
 _NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
 
 
@@ -19,7 +19,7 @@ def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict for :class:`ConditionNetwork` or :class:`ScoreNetwork` from the reference's."""
     renamed = {}
     for key, value in state.items():
-        if key.endswith(_COMPUTED):
+        if key.endswith(COMPUTED):
             continue
         module, _, name = key.rpartition(".")
         name = _NORM.get(name, name)

@@ -65,6 +65,16 @@ def test_loss_does_not_depend_on_how_items_are_shared_out(name):
     assert float(whole.detach()) == pytest.approx(float(sum(parts).detach()) / 2, rel=1e-3)
 
 
+@pytest.mark.parametrize("form", ["universepp_24k", "universepp_48k"])
+def test_wide_band_models_have_frames_of_ten_milliseconds(form):
+    rate = 1000 * int(form[-3:-1])
+    config = composed(f"model={form}", "data=samples", f"data.sample_rate={rate}")
+    with torch.device("meta"):
+        model = hydra.utils.instantiate(config.model)
+    assert model.sample_rate == rate
+    assert model.grid == rate // 100
+
+
 def test_exact_score_has_no_loss():
     model, objective = made("universe_16k")
     batch = a_batch(16000)
