@@ -25,7 +25,8 @@ class SamplingOptions:
 
     Attributes:
         seed: of the noise; the same seed gives the same output. None is 0.
-        sampler: one of the model's ``sampler_names``; None is the model's own.
+        sampler: one of the model's ``sampler_names``; None is the model's own; for several draws, the first with
+            noise where that has none.
         steps: of the sampler; None is the model's own number.
         samples: number of draws.
         combine: whether their mean or their median, sample by sample, is the output.
@@ -58,6 +59,21 @@ class SamplingOptions:
             raise UserError(f"samples must be at least 1, not {self.samples}")
         if self.combine not in ("mean", "median"):
             raise UserError(f"combine must be mean or median, not {self.combine!r}")
+        if self.samples > 1:
+            self.sampler_for(model)
+
+    def sampler_for(self, model: GenerativeModel) -> str | None:
+        """The sampler to use, None for the model's own; a UserError where several draws would all be equal."""
+        if self.samples == 1 or model.draws_differ(self.sampler, self.steps):
+            return self.sampler
+        noisy = [name for name in model.sampler_names if model.draws_differ(name, self.steps)]
+        if noisy and self.sampler is None:
+            return noisy[0]
+        if noisy:
+            why = f"sampler {self.sampler!r} draws no noise: choose {', '.join(noisy)}"
+        else:
+            why = f"this model draws no noise{'' if self.steps is None else ' in so few steps'}"
+        raise UserError(f"{self.samples} samples would all be equal, {why}")
 
 
 class GenerativeRunner:
@@ -93,6 +109,7 @@ class GenerativeRunner:
         self.batch = batch
         self.options = options
         self.on_step = on_step
+        self._sampler = options.sampler_for(model)
         rate, grid, rest = model.sample_rate, model.grid, model.window_remainder
         # Whole grids, in both the window and what the next one is further on.
         hop = max(1, round((window_seconds - overlap_seconds) * rate / grid))
@@ -150,7 +167,7 @@ class GenerativeRunner:
                 items,
                 places,
                 seed=mix(self.options.seed or 0, number),
-                sampler=self.options.sampler,
+                sampler=self._sampler,
                 steps=self.options.steps,
                 on_step=on_step,
             )

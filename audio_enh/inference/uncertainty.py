@@ -58,10 +58,10 @@ class UncertaintyCurve:
         # No more columns than can be seen: of an hour, each shows the worst of a few seconds.
         pooled = max(1, math.ceil(len(self.power) / 1500))
         starts = np.arange(0, len(self.power), pooled)
-        times, level, uncertainty = (
+        edges, level, uncertainty = (
             function.reduceat(values, starts) if len(values) else values
             for function, values in (
-                (np.minimum, self.times),
+                (np.minimum, self.times - self.frame_seconds / 2),
                 (np.maximum, _decibels(self.power)),
                 (np.maximum, self.uncertainty),
             )
@@ -70,12 +70,13 @@ class UncertaintyCurve:
         upper, lower = figure.subplots(2, sharex=True)
         width = pooled * self.frame_seconds
         colours = _colours(uncertainty)
-        upper.bar(times, level + 80, width, bottom=-80, color=colours, align="edge", linewidth=0)
+        upper.bar(edges, level + 80, width, bottom=-80, color=colours, align="edge", linewidth=0)
         upper.set_ylim(-80, 0)
         upper.set_ylabel("level (dB FS)")
         upper.set_title(title, loc="left")
-        lower.bar(times, uncertainty, width, color=colours, align="edge", linewidth=0)
+        lower.bar(edges, uncertainty, width, color=colours, align="edge", linewidth=0)
         lower.set_ylim(0, 1)
+        lower.set_xlim(0, max(1, len(self.power)) * self.frame_seconds)
         lower.set_ylabel("uncertainty")
         lower.set_xlabel("time (s)")
         image = io.BytesIO()

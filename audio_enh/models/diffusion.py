@@ -169,6 +169,17 @@ class DiffusionEnhancer(GenerativeModel):
         x = self.sample(y, noise, sampler=sampler, steps=steps, on_step=on_step)
         return self.decode(x, audio.shape[1])
 
+    def draws_differ(self, sampler: str | None = None, steps: int | None = None) -> bool:
+        """See :meth:`GenerativeModel.draws_differ`."""
+        if self.process.std(torch.tensor([self.process.T])) > 0:
+            return True
+        # Bridge and flow begin at the noisy coefficients, and the last step adds no noise.
+        name = self.sampler_name if sampler is None else sampler
+        if steps is None:
+            own = self.sampler_options if name == self.sampler_name else {}
+            steps = int(with_defaults(SAMPLERS[name][0], own)["steps"])
+        return name == "sde" and steps > 1
+
     @torch.no_grad()
     def sample(
         self,

@@ -64,6 +64,10 @@ class GenerativeModel(EnhancementModel):
             ``(batch, samples)``, aligned.
         """
 
+    def draws_differ(self, sampler: str | None = None, steps: int | None = None) -> bool:
+        """Whether :meth:`draw` with such options depends on the seed; not where no noise is left to draw."""
+        return True
+
     def measure_level(self, audio: Tensor) -> Tensor:
         """Level of each whole signal, ``(batch, samples)`` to ``(batch, 1)``."""
         peak = audio.abs().amax(dim=1, keepdim=True)

@@ -58,7 +58,7 @@ def cli(capsys: pytest.CaptureFixture[str], checkpoint: Path):
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def process(checkpoint: Path):
     """The installed program as a child process, started but not waited for."""
 

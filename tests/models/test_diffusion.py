@@ -178,3 +178,24 @@ def test_checkpoint_arguments_are_complete() -> None:
     assert complete["network"]["bins"] == 256
     again = DiffusionEnhancer(**complete)
     assert again.state_dict().keys() == DiffusionEnhancer(**BRIDGE).state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("process", "sampler", "steps", "differ"),
+    [
+        ("ouve", "pf_heun", 1, True),
+        ("bbed", "ode", 2, True),
+        ("flow", "ode_heun", 2, False),
+        ("sbve", "ode", 3, False),
+        ("sbve", "sde", 1, False),
+        ("sbve", "sde", 2, True),
+        ("sbve", "sde", None, True),
+    ],
+)
+def test_tells_whether_draws_differ(process: str, sampler: str, steps: int | None, differ: bool) -> None:
+    torch.manual_seed(0)
+    model = DiffusionEnhancer(**{**BRIDGE, "process": {"name": process}, "sampler": {"name": sampler}}).eval()
+    assert model.draws_differ(steps=steps) is model.draws_differ(sampler, steps) is differ
+    audio = 0.1 * torch.randn(1, 4000)
+    one, other = (model.enhance(audio, seed=seed, steps=steps) for seed in (0, 1))
+    assert torch.equal(one, other) is not differ
