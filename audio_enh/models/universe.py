@@ -187,6 +187,10 @@ class Universe(GenerativeModel):
 
         return self._sample(audio, noise_like, sampler, steps, on_step)
 
+    def draws_differ(self, sampler: str | None = None, steps: int | None = None) -> bool:
+        """Whether :meth:`draw` with such options depends on the seed: not without steps."""
+        return (self.steps if steps is None else steps) > 0
+
     @torch.no_grad()
     def _sample(
         self,

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from audio_enh.inference.checkpoint import save_checkpoint
+from audio_enh.training.lora import add_lora, merge_lora
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ def train(config: DictConfig) -> float | None:
     model = hydra.utils.instantiate(config.model)
     if config.init_from:
         _initialise(model, config.init_from)
+    if config.lora:
+        add_lora(model, **config.lora)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     objective = hydra.utils.instantiate(config.objective)
@@ -100,11 +103,17 @@ def export(config: DictConfig, weights: Path, folder: Path, score: torch.Tensor 
     content = torch.load(weights, map_location="cpu", weights_only=False)
     prefix = "model."
     state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+    if config.lora:
+        add_lora(model, **config.lora)
     model.load_state_dict(state)
     info = {**_plain(config.info), "steps": int(content["global_step"])}
     if score is not None:
         info["scores"] = {str(config.monitor): round(float(score), 4)}
     arguments = {k: v for k, v in _plain(config.model).items() if not k.startswith("_")}
+    if config.lora:
+        merge_lora(model)
+        if "weight_normalised" in arguments:
+            arguments["weight_normalised"] = False
     save_checkpoint(folder, model, info, arguments=arguments)
     log.info("exported to %s", folder)
 

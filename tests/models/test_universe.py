@@ -53,6 +53,7 @@ def test_steps_are_evaluations_of_the_score_network(steps, calls):
     told = []
     model.enhance(noise(1, 800), steps=steps, on_step=lambda *step: told.append(step))
     assert counting.calls == calls
+    assert model.draws_differ(steps=steps) == (calls > 0)
     assert told == ([(i + 1, calls) for i in range(calls)] or [(1, 1)])
 
 

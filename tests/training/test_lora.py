@@ -3,11 +3,14 @@
 import pytest
 import torch
 
+import audio_enh
 from audio_enh.losses import WaveformL1Loss, WeightedLoss
 from audio_enh.models.universe import Universe
+from audio_enh.training import recipes
 from audio_enh.training.lora import LowRank, add_lora, merge_lora
 from audio_enh.training.universe import UniverseRegression
 from tests.training.test_recipes import a_batch
+from tests.training.test_universe import PLUS_PLUS
 
 
 def small(weight_normalised=True):
@@ -54,6 +57,25 @@ def test_tunes_a_model_and_merges_into_a_plain_one():
     plain.load_state_dict(model.state_dict())
     for name, value in model.condition.encoder.gru.named_parameters():
         assert torch.equal(value, weights[name])
+
+
+def test_a_recipe_tunes_a_checkpoint(tmp_path, debug_run):
+    """Adversarially trained, then tuned: the outcome is a checkpoint like any other, near the first one."""
+    common = [*PLUS_PLUS, f"data.cache={debug_run / 'cache'}", "trainer.max_steps=3"]
+    first, tuned = tmp_path / "first", tmp_path / "tuned"
+    recipes.train([*common, f"out={tmp_path / 'a'}", f"export={first}"])
+    recipes.train(
+        [*common, f"out={tmp_path / 'b'}", f"export={tuned}", f"init_from={first}", "lora={rank:2,alpha:4}"]
+    )
+    before, after = (audio_enh.load(folder, device="cpu").model for folder in (first, tuned))
+    assert not any("parametrizations" in key for key in after.state_dict())
+    recurrent = [dict(model.condition.encoder.gru.named_parameters()) for model in (before, after)]
+    for name, value in recurrent[0].items():
+        assert torch.equal(value, recurrent[1][name])
+    weights = [model.condition.encoder.conv_block1.conv1.conv.weight for model in (before, after)]
+    change = weights[1] - weights[0]
+    assert change.abs().max() > 0
+    assert torch.linalg.matrix_rank(change.flatten(1), atol=1e-5) <= 2
 
 
 def test_change_is_of_the_rank_asked_for():
