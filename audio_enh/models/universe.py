@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from audio_enh.diffusion.consistent_annealing import geometric_sigma, sample_consistently
 from audio_enh.diffusion.noise import Noise, position_noise, seeded_noise
-from audio_enh.diffusion.sampling import OnStep
+from audio_enh.diffusion.sampling import OnStep, tell
 from audio_enh.models.generative import GenerativeModel
 from audio_enh.models.universe_condition import ConditionNetwork
 from audio_enh.models.universe_heads import DecouplingHead, Mixture, MixtureHead
@@ -202,20 +202,20 @@ class Universe(GenerativeModel):
     ) -> Tensor:
         """Clean signals of level 1 for damaged ones, ``(batch, samples)`` both."""
         sampler = self.sampler_name if sampler is None else sampler
-        self._check_sampling(sampler, self.steps if steps is None else steps)
+        warm = sampler == "warm"
+        steps = self._default_steps(warm) if steps is None else steps
+        self._check_sampling(sampler, steps)
         gain = self.sigma_data / _RMS_OF_LEVEL_ONE
         y = self.whole_frames(_without_mean(audio * gain))[:, None]
         conditions, features, _ = self.condition(y)
-        if steps == 0 or (steps is None and self.steps == 0):
+        if steps == 0:
             x = self.estimate(features)
-            if on_step is not None:
-                on_step(1, 1)
+            tell(on_step, 0, 1)
         else:
-            warm = sampler == "warm"
             x = sample_consistently(
                 lambda state, sigma: self.score(state, sigma, conditions),
                 noise_like(y),
-                steps=self._default_steps(warm) if steps is None else steps,
+                steps=steps,
                 sigma_min=self.sigma_min,
                 sigma_max=self.warm_sigma if warm else self.sigma_max,
                 epsilon=self.epsilon,
@@ -256,7 +256,7 @@ class Universe(GenerativeModel):
         level = sigma[:, None, None]
         total = (level.square() + self.sigma_data**2).rsqrt()
         out = self.score_network(x * total, _NOISE_SCALE * sigma, conditions).float()
-        # (D - x) / sigma^2 with D = c_skip x + c_out F; c_skip - 1 = -(sigma / total)^2, without the cancellation.
+        # (D - x) / sigma^2 with D = c_skip x + c_out F; c_skip - 1 = -(sigma total)^2, without the cancellation.
         return out * (self.sigma_data * total / level) - x * total.square()
 
     def estimate(self, features: Tensor) -> Tensor:
@@ -266,7 +266,7 @@ class Universe(GenerativeModel):
 
     def _default_steps(self, warm: bool) -> int:
         """The model's own number, or for a warm start so many that they are as far apart."""
-        if not warm:
+        if not warm or self.steps == 0:
             return self.steps
         share = math.log(self.warm_sigma / self.sigma_min) / math.log(self.sigma_max / self.sigma_min)
         return 1 + round(share * (self.steps - 1))
