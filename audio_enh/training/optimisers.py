@@ -17,4 +17,4 @@ def adamw_sparing_vectors(
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return AdamW([group for group in groups if group["params"]], lr=lr, betas=tuple(betas))
+    return AdamW([group for group in groups if group["params"]], lr=lr, betas=(betas[0], betas[1]))
