@@ -1,0 +1,67 @@
+"""Real-time factors by steps: prints the table of docs/diffusion.md.
+
+Run as ``python -m tests.inference.measure_real_time MODEL [--beside NAME] [--steps 1,2,4] [--threads N]``. Every
+round runs each row once, so that they share what the machine is doing; the fastest of the rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+import audio_enh
+
+
+def recording(seconds: float) -> tuple[NDArray[np.float32], int]:
+    """The bundled noisy recordings, one after the other and again."""
+    folder = Path(str(resources.files("audio_enh"))) / "samples" / "noisy"
+    pieces, rates = zip(
+        *(soundfile.read(path, dtype="float32") for path in sorted(folder.iterdir())), strict=True
+    )
+    assert len(set(rates)) == 1
+    return np.resize(np.concatenate(pieces), round(seconds * rates[0])), rates[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("--beside", default="causal-unet-16k", help="a model without steps, to compare with")
+    parser.add_argument("--steps", default="1,2,4,8,30")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    audio, rate = recording(options.seconds)
+    model, beside = audio_enh.load(options.model, "cpu"), audio_enh.load(options.beside, "cpu")
+    rows = [(options.beside, beside, None)]
+    rows += [(Path(options.model).name, model, int(steps)) for steps in options.steps.split(",")]
+    fastest = dict.fromkeys(range(len(rows)), float("inf"))
+    for enhancer in (model, beside):
+        enhancer.enhance(audio[: 2 * rate], rate)
+    for _ in range(options.rounds):
+        for row, (_, enhancer, steps) in enumerate(rows):
+            began = time.perf_counter()
+            enhancer.enhance(audio, rate, steps=steps)
+            fastest[row] = min(fastest[row], time.perf_counter() - began)
+    write = sys.stdout.write
+    write(f"{options.seconds:g} s of audio, {options.threads} threads, best of {options.rounds}\n\n")
+    write(f"| model | steps | real-time factor | times {options.beside} |\n|---|---|---|---|\n")
+    for row, (name, _, steps) in enumerate(rows):
+        factor, ratio = fastest[row] / options.seconds, fastest[row] / fastest[0]
+        write(f"| {name} | {'' if steps is None else steps} | {factor:.3f} | {ratio:.1f} |\n")
+
+
+if __name__ == "__main__":
+    main()
