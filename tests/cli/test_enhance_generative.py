@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import itertools
+import signal
+import time
 from pathlib import Path
 
 import matplotlib.image
@@ -17,7 +19,7 @@ from audio_enh.inference.checkpoint import save_checkpoint
 from audio_enh.models.diffusion import DiffusionEnhancer
 from tests.cli.conftest import sound
 from tests.cli.test_enhance import names, read, refused, write
-from tests.cli.test_process import TIMEOUT
+from tests.cli.test_process import TIMEOUT, peak_memory, wav
 
 RATE = 16000
 
@@ -195,4 +197,40 @@ def test_a_causal_model_has_no_sampler(process, tmp_path: Path) -> None:
     out, err = child.communicate(timeout=TIMEOUT)
     assert (child.returncode, out) == (2, b"")
     assert err == b"error: sampler and steps: only for models that draw their output, not for CausalUNet\n"
+    assert names(tmp_path) == ["in.wav"]
+
+
+def test_memory_does_not_grow_with_the_length(generative: Path, tmp_path: Path) -> None:
+    short, long = wav(tmp_path / "1.wav", 60), wav(tmp_path / "8.wav", 480)
+    options = ("--threads", "1", "--steps", "1")
+    first = peak_memory(generative, short, tmp_path / "1-out.wav", *options)
+    second = peak_memory(generative, long, tmp_path / "8-out.wav", *options)
+    assert soundfile.info(tmp_path / "8-out.wav").frames == 480 * RATE
+    # The samples of seven minutes are 27 MB as float32.
+    assert second - first < 12
+
+
+@pytest.mark.slow
+def test_an_hour_fits_in_a_gigabyte(generative: Path, tmp_path: Path) -> None:
+    """With its uncertainty and the library that draws it; torch itself takes 500 MB (a build with CUDA)."""
+    options = ("--threads", "1", "--steps", "2", "--samples", "2", "--uncertainty")
+    source = wav(tmp_path / "60.wav", 3600)
+    assert peak_memory(generative, source, tmp_path / "out.wav", *options) < 1000
+    assert soundfile.info(tmp_path / "out.wav").frames == 3600 * RATE
+    rows = (tmp_path / "out.uncertainty.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3600 * 50
+
+
+def test_stopped_within_a_window(process, generative: Path, tmp_path: Path) -> None:
+    """Between two steps of the sampler: one window of a large model may take minutes."""
+    source = wav(tmp_path / "in.wav", 9)
+    child = process("enhance", source, "--model", generative, "--steps", "100000")
+    deadline = time.monotonic() + TIMEOUT
+    while not any(path.name.startswith(".") for path in tmp_path.iterdir()):
+        assert child.poll() is None, child.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=TIMEOUT)
+    assert (child.returncode, out, err.decode().splitlines()) == (130, b"", ["stopped by Ctrl-C"])
     assert names(tmp_path) == ["in.wav"]

@@ -140,9 +140,9 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-def peak_memory(checkpoint: Path, source: Path, target: Path) -> float:
+def peak_memory(checkpoint: Path, source: Path, target: Path, *options: str) -> float:
     """Most resident memory of a run, in MB."""
-    program = [SCRIPT, "enhance", source, "-o", target, "--model", checkpoint]
+    program = [SCRIPT, "enhance", source, "-o", target, "--model", checkpoint, *options]
     out = subprocess.check_output([sys.executable, "-c", MEASURE, *program], timeout=6 * TIMEOUT)
     # Kilobytes on Linux, bytes on macOS.
     return int(out) / (1e6 if sys.platform == "darwin" else 1e3)
