@@ -50,7 +50,7 @@ def test_ranks_recordings_as_pesq_does():
     for clean, degraded in noisy_recordings():
         scores.append(pesq_wb(clean, degraded, RATE))
         losses.append(float(loss(torch.from_numpy(degraded)[None], torch.from_numpy(clean)[None])))
-    assert spearmanr(scores, losses).statistic < -0.95  # measured: -0.975
+    assert spearmanr(scores, losses).statistic < -0.95  # measured: -0.959
 
 
 def test_falls_as_the_noise_does_and_is_zero_without():
