@@ -104,7 +104,10 @@ def enhance(
     samples: Annotated[
         int,
         typer.Option(
-            "--samples", min=1, help="Generative models: number of draws to combine into the output."
+            "--samples",
+            min=1,
+            help="Generative models: number of draws to combine into the output; by a sampler with noise, where "
+            "the model's own has none.",
         ),
     ] = 1,
     combine: Annotated[
