@@ -140,6 +140,8 @@ def save_checkpoint(
         config = {"model": model_config, "info": filled, "sha256": _sha256(weights)}
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)
         Path(temporary, CONFIG).write_text(text, encoding="utf-8")
+        # safetensors writes files that only their owner may read.
+        weights.chmod(Path(temporary, CONFIG).stat().st_mode)
         for name in (WEIGHTS, CONFIG):
             Path(temporary, name).replace(folder / name)
 

@@ -53,6 +53,11 @@ def refusal(folder: Path | str) -> str:
     return message
 
 
+def test_others_may_read_what_they_may_read_elsewhere(folder: Path) -> None:
+    modes = {name: (folder / name).stat().st_mode for name in ("model.safetensors", "config.yaml", "README.md")}
+    assert len(set(modes.values())) == 1, modes
+
+
 def test_what_is_saved_is_what_is_loaded(folder: Path) -> None:
     torch.manual_seed(0)
     original = CausalUNet(**ARGUMENTS).eval()
