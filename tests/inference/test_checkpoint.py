@@ -54,7 +54,9 @@ def refusal(folder: Path | str) -> str:
 
 
 def test_others_may_read_what_they_may_read_elsewhere(folder: Path) -> None:
-    modes = {name: (folder / name).stat().st_mode for name in ("model.safetensors", "config.yaml", "README.md")}
+    modes = {
+        name: (folder / name).stat().st_mode for name in ("model.safetensors", "config.yaml", "README.md")
+    }
     assert len(set(modes.values())) == 1, modes
 
 
