@@ -104,6 +104,7 @@ class Playback:
         self.flagged = 0
         self.device_latency = 0.0
         self.thread = 0
+        self._least = self.ring.capacity
 
     def callback(self, outdata: NDArray[np.float32], frames: int, when: Any, status: Any) -> None:
         """For `sounddevice.OutputStream`."""
@@ -114,6 +115,9 @@ class Playback:
             self.skip = 0
         if self.playing:
             count = self.ring.read_into(outdata)
+            left = self.ring.fill
+            if left < self._least:
+                self._least = left
             if count < frames:
                 outdata[count:] = 0
                 self.playing = False
@@ -125,6 +129,11 @@ class Playback:
         self.beat.tick()
         if not self.thread:
             self.thread = threading.get_native_id()
+
+    def take_margin(self) -> float:
+        """Seconds that a callback left in the ring at the least, since this was last asked."""
+        least, self._least = self._least, self.ring.capacity
+        return least / self.sample_rate
 
     def reserve(self, now: float) -> float:
         """Seconds of sound until the device has nothing to play, counted from ``now``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -30,11 +31,15 @@ DROP_ABOVE = 0.1
 # Both devices are to run for so long without such a pause before anything is played.
 SETTLE_SECONDS = 0.3
 PAUSE_SECONDS = 0.1
-# Every underrun makes the reserve larger by this, up to that; every minute without one smaller again.
+# Every underrun makes the reserve larger by this, up to that.
 MORE_RESERVE = 0.005
 LARGEST_RESERVE = 0.1
+# A minute makes it smaller again, if in none of the last ten the output came as near to running empty as this: a
+# stall that comes every five minutes would else be forgotten in time for the next.
 LESS_RESERVE = 0.001
+SPARE = 0.005
 CALM_SECONDS = 60.0
+CALM_MINUTES = 10
 
 
 class Latency(Protocol):
@@ -117,7 +122,8 @@ class Processor:
         self.playback = playback
         self._underruns = 0
         self._measured = 0.0
-        self._calm_since = time.perf_counter()
+        self._minute_since = time.perf_counter()
+        self._margins: deque[float] = deque(maxlen=CALM_MINUTES)
         self._last_block = 0.0
         self._run_since = 0.0
         self._settled = False
@@ -206,15 +212,17 @@ class Processor:
     def _adapt_reserve(self, playback: Playback) -> None:
         now = time.perf_counter()
         if playback.underruns > self._underruns:
+            self._underruns = playback.underruns
             self.reserve = max(self.reserve, min(self.reserve + MORE_RESERVE, LARGEST_RESERVE))
             self.drift.retarget(self._wanted())
-        elif now - self._calm_since > CALM_SECONDS and self.reserve > self._least_reserve:
+        if now - self._minute_since < CALM_SECONDS:
+            return
+        self._minute_since = now
+        self._margins.append(playback.take_margin())
+        calm = len(self._margins) == CALM_MINUTES and min(self._margins) > SPARE
+        if calm and self.reserve > self._least_reserve:
             self.reserve = max(self.reserve - LESS_RESERVE, self._least_reserve)
             self.drift.target = self._wanted()  # the trim glides there
-        else:
-            return
-        self._underruns = playback.underruns
-        self._calm_since = now
 
     def _both_run(self, playback: Playback) -> bool:
         """Whether the two devices have got going, once; null sinks call a few times and then stop for two seconds."""

@@ -81,7 +81,7 @@ class World:
         self.began = self.now
 
     def run(self, seconds: float, *, silent: str | None = None) -> None:
-        """Let time pass; ``silent`` names a device whose callbacks do not come meanwhile."""
+        """Let time pass; ``silent`` names a device whose callbacks do not come meanwhile, or the ``worker``."""
         end = self.now + seconds
         while self._events[0][0] < end:
             self.now, which, due = heapq.heappop(self._events)
@@ -90,7 +90,8 @@ class World:
                 continue
             if which == "in":
                 self._capture_block()
-                self.processor.run(0)
+                if silent != "worker":
+                    self.processor.run(0)
             else:
                 out = np.empty((self.playback.block, self.playback.channels), np.float32)
                 self.playback.callback(out, len(out), TIMES, None)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from audio_enh.streaming.live import processor
 from audio_enh.streaming.live.drift import DriftController
 
 from .simulation import World
@@ -98,13 +99,29 @@ def test_a_pause_of_the_input_is_one_gap_and_the_reserve_grows(monkeypatch):
 
 
 def test_the_reserve_goes_back_when_all_is_well(monkeypatch):
+    monkeypatch.setattr(processor, "CALM_SECONDS", 6.0)  # of 60, and so all that follows
     world = World(monkeypatch, in_rate=16000, out_rate=16000)
     world.run(5)
     world.run(0.3, silent="in")
-    world.run(400)
+    world.run(60)
+    assert world.processor.reserve == pytest.approx(0.020)
+    world.run(50)
     assert world.playback.underruns == 1
     assert world.processor.reserve == pytest.approx(0.015)
     assert world.history[-1][2] == pytest.approx(0.025, abs=0.001)
+
+
+def test_stalls_that_come_every_five_minutes_are_not_forgotten(monkeypatch):
+    monkeypatch.setattr(processor, "CALM_SECONDS", 3.0)  # of 60: an hour in three minutes
+    world = World(monkeypatch, in_rate=16000, out_rate=16000)
+    world.run(5)
+    underruns = []
+    for _ in range(12):
+        world.run(15)
+        world.run(0.035, silent="worker")
+        underruns.append(world.playback.underruns)
+    # Until 15 ms have become 35, and never again.
+    assert underruns[5] == underruns[-1] == 4
 
 
 def test_jitter_that_is_too_much_for_the_reserve_is_learned(monkeypatch):
