@@ -50,7 +50,7 @@ def test_an_output_that_is_unloaded_is_taken_up_again(server, live, endless):
     session.wait_for("back")
     with server.recording("ears.monitor", 1) as heard:
         session.wait_for("status", waiting_for=[], seconds=lambda s: True)
-        time.sleep(3.5)
+        time.sleep(9)  # longer than the recording with its pause, and than a null sink stops for a listener
     assert np.abs(heard[0]).max() > 0.01
     assert session.stop() == (143, "stopped by SIGTERM\n")
     assert session.told("lost") == ["the output Null Output is gone: waiting for it"]
