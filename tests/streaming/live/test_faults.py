@@ -73,6 +73,7 @@ def test_a_microphone_that_is_unloaded_is_taken_up_again_without_counting_gaps(s
     assert session.stop()[0] == 143
 
 
+@pytest.mark.slow
 def test_a_server_that_is_restarted_gets_its_virtual_microphone_again(server, live, endless):
     server.add_sink("feed")
     session = live("-i", "feed.monitor", "--virtual-mic", "Clean")
