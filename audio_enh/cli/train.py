@@ -32,9 +32,11 @@ def train(overrides: Overrides = None) -> None:
 
 
 def mix(overrides: Overrides = None) -> None:
-    """Make a noisy test set from speech and noise, for `audio-enh evaluate`.
+    """Make a test set from clean speech, for `audio-enh evaluate`.
 
-    `audio-enh mix manifest=/data/manifest.csv out=valid_set` writes noisy/, clean/ and metadata.csv.
+    `audio-enh mix manifest=/data/manifest.csv out=valid_set` writes noisy/, clean/ and metadata.csv. With
+    `set=reverberant` speech and noise are in recorded rooms; `set=benchmark` writes both sets, for `audio-enh
+    benchmark`.
     """
     try:
         from audio_enh.training import recipes

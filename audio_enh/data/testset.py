@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def build_test_set(
     """Mix speech with noise at given signal-to-noise ratios and write ``noisy/``, ``clean/``, ``metadata.csv``.
 
     Speech files are drawn without repetition while they last, whole up to the longest duration. The ratio is
-    that of speech while someone speaks (:func:`audio_enh.data.augment.active_rms`) to noise.
+    that of speech while someone speaks (:func:`audio_enh.data.augment.active_rms`) to noise. The folder appears
+    when all of it is written.
 
     Args:
         out: folder to make; must not hold a set already.
@@ -72,39 +74,47 @@ def build_test_set(
     total = len(snr_db) * per_snr
     order = np.concatenate([rng.permutation(usable) for _ in range(-(-total // usable.size))])[:total]
 
-    (folder / "noisy").mkdir(parents=True)
-    (folder / "clean").mkdir()
-    rows = []
-    for i, index in enumerate(order):
-        ratio = float(snr_db[i % len(snr_db)])
-        clean = wet = talk.read(int(index), 0, longest)
-        room = ""
-        if responses is not None:
-            which = int(rng.integers(len(responses)))
-            wet, clean = reverberate(clean, responses.read(which), sample_rate, early_seconds)
-            room = responses.files[which].name
-        source, disturbance = _noise(sound, rng, len(clean))
-        disturbance = disturbance * (augment.active_rms(wet) / augment.rms(disturbance) * 10 ** (-ratio / 20))
-        noisy = wet + disturbance
-        gain = min(10 ** (level_db / 20) / augment.rms(noisy), 0.99 / float(np.abs(noisy).max()))
-        name = f"{i:04d}_snr{ratio:g}.flac"
-        soundfile.write(folder / "noisy" / name, noisy * gain, sample_rate, "PCM_16")
-        soundfile.write(folder / "clean" / name, clean * gain, sample_rate, "PCM_16")
-        rows.append(
-            {
-                "file": name,
-                "snr_db": f"{ratio:g}",
-                "noise": source.stem,
-                "noise_type": source.stem.split("_")[0],
-                "speech": talk.files[int(index)].stem,
-                "room": room,
-                "seconds": f"{len(clean) / sample_rate:.3f}",
-            }
-        )
-    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        made = Path(temporary, "set")
+        (made / "noisy").mkdir(parents=True)
+        (made / "clean").mkdir()
+        rows = []
+        for i, index in enumerate(order):
+            ratio = float(snr_db[i % len(snr_db)])
+            clean = wet = talk.read(int(index), 0, longest)
+            room = ""
+            if responses is not None:
+                which = int(rng.integers(len(responses)))
+                wet, clean = reverberate(clean, responses.read(which), sample_rate, early_seconds)
+                room = responses.files[which].name
+            source, disturbance = _noise(sound, rng, len(clean))
+            disturbance = disturbance * (
+                augment.active_rms(wet) / augment.rms(disturbance) * 10 ** (-ratio / 20)
+            )
+            noisy = wet + disturbance
+            gain = min(10 ** (level_db / 20) / augment.rms(noisy), 0.99 / float(np.abs(noisy).max()))
+            name = f"{i:04d}_snr{ratio:g}.flac"
+            soundfile.write(made / "noisy" / name, noisy * gain, sample_rate, "PCM_16")
+            soundfile.write(made / "clean" / name, clean * gain, sample_rate, "PCM_16")
+            rows.append(
+                {
+                    "file": name,
+                    "snr_db": f"{ratio:g}",
+                    "noise": source.stem,
+                    "noise_type": source.stem.split("_")[0],
+                    "speech": talk.files[int(index)].stem,
+                    "room": room,
+                    "seconds": f"{len(clean) / sample_rate:.3f}",
+                }
+            )
+        with (made / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        if folder.exists():
+            folder.rmdir()  # empty, see above
+        made.rename(folder)
     log.info("%d pairs in %s", total, folder)
     return folder
 
