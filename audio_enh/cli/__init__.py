@@ -26,6 +26,7 @@ from typer.core import TyperGroup
 import audio_enh
 from audio_enh.cli import (
     bench,
+    benchmark,
     compare,
     data,
     demo,
@@ -92,6 +93,7 @@ app.command("distort")(distort.distort)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 app.command("evaluate")(evaluate.evaluate)
+app.command("benchmark")(benchmark.benchmark)
 app.command("compare")(compare.compare)
 app.command("train")(train.train)
 app.command("mix")(train.mix)

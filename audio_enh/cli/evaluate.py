@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,6 @@ from audio_enh.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import TaskID
 
     from audio_enh.eval.evaluation import Evaluation
 
@@ -174,6 +172,7 @@ def evaluate(
     A file without a score is listed with its reason and counted;
     it is never part of a mean. An interrupted run goes on where it stopped.
     """
+    from audio_enh.cli._progress import Bars, cores
     from audio_enh.cli._signals import Interruptible
     from audio_enh.eval.evaluation import Request
     from audio_enh.eval.evaluation import evaluate as run
@@ -196,7 +195,7 @@ def evaluate(
         seeds=tuple(seed or ()),
         device=device,
         threads=threads,
-        workers=workers or _cores(),
+        workers=workers or cores(),
         overwrite=overwrite,
         clips=clips,
         command=("audio-enh", *sys.argv[1:]),
@@ -205,7 +204,7 @@ def evaluate(
         raise UserError("a --seed is given twice")
     from rich.console import Console
 
-    with Interruptible(), _Bars(Console(stderr=True), quiet) as bars:
+    with Interruptible(), Bars(Console(stderr=True), quiet) as bars:
         evaluation = run(request, bars)
     if not quiet:
         _print(evaluation, Console())
@@ -213,38 +212,6 @@ def evaluate(
         typer.echo(f"note: {warning}", err=True)
     if strict and evaluation.failed:
         raise typer.Exit(1)
-
-
-class _Bars:
-    """Progress bars on stderr; lines of text where it is not a terminal would only clutter a log."""
-
-    def __init__(self, console: Console, quiet: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[file]}"),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> _Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
-
-    def stage(self, title: str, total: int) -> None:
-        self._task = self._progress.add_task(title, total=total, file="")
-
-    def advance(self, text: str) -> None:
-        if self._task is not None:
-            self._progress.update(self._task, advance=1, file=text[-40:])
 
 
 def _print(evaluation: Evaluation, console: Console) -> None:
@@ -281,8 +248,3 @@ def _print(evaluation: Evaluation, console: Console) -> None:
             told = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
             console.print(f"{system}: without a score: {told}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {evaluation.paths.html}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,105 @@
+"""``audio-enh benchmark``: the shipped models beside what a user would pick instead."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NONE = "none"
+
+
+def benchmark(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SET", show_default=False, help="Folder with clean, noisy and perhaps metadata.csv."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Tables, picture, report and enhanced files."),
+    ] = Path("benchmark_report"),
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            show_default=False,
+            help="Checkpoint; NAME:STEPS for a generative one, NAME:live for a causal one hop by hop. Repeat it for "
+            "several; none: no model. All by default.",
+        ),
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--peer",
+            metavar="NAME",
+            show_default=False,
+            help="Other system, NAME[:VARIANT], or the path of an adapter. Repeat it for several; none: no peer. "
+            "All by default.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, show_default=False, help="Only the first so many files."),
+    ] = None,
+    environments: Annotated[
+        Path,
+        typer.Option("--environments", metavar="DIR", help="Where the peers are installed."),
+    ] = Path("~/.cache/audio_enh/benchmark"),
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            "-j",
+            min=1,
+            show_default=False,
+            help="Processes that measure; one per core by default. Enhancing takes one core.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Measure anew instead of going on with an earlier run.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+) -> None:
+    """Compare the shipped models with RNNoise, DeepFilterNet and others, in quality and cost.
+
+    Each peer is installed by pip into an environment of its own and runs in a process of its own, as the models do.
+    Writes table.md, plot.png, benchmark.json and report.html into --output. An interrupted run goes on where it
+    stopped. `audio-enh mix set=benchmark manifest=/data/manifest.csv out=benchmark` makes the sets.
+    """
+    from rich.console import Console
+
+    from audio_enh.cli._progress import Bars, cores
+    from audio_enh.cli._signals import Interruptible
+    from audio_enh.eval.benchmark import BenchmarkRequest, run_benchmark
+
+    request = BenchmarkRequest(
+        folder=folder,
+        output=output,
+        models=_names(model),
+        peers=_names(peer),
+        limit=limit,
+        environments=environments,
+        workers=workers or cores(),
+        overwrite=overwrite,
+        command=("audio-enh", *sys.argv[1:]),
+    )
+    with Interruptible(), Bars(Console(stderr=True), quiet) as bars:
+        result = run_benchmark(request, bars)
+    if not quiet:
+        typer.echo(result.table)
+        typer.echo(f"report: {output / 'report.html'}")
+    for warning in result.warnings:
+        typer.echo(f"note: {warning}", err=True)
+
+
+def _names(given: list[str] | None) -> tuple[str, ...] | None:
+    """None for all."""
+    if not given:
+        return None
+    return () if given == [NONE] else tuple(given)

@@ -1,0 +1,226 @@
+"""A benchmark from a set to tables; what ``audio-enh benchmark`` runs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import audio_enh
+from audio_enh.errors import UserError
+
+from ..evaluation import JOURNAL, Progress, Silent
+from ..evaluator import evaluate_tasks, make_tasks
+from ..manifest import make_manifest, package_versions
+from ..metadata import Metadata, groupable, read_metadata
+from ..pairing import Group, match_rule, pair_folders
+from ..report import write_report, write_text
+from ..rows import NOISY, Failure, Settings, Task
+from ..summary import EvaluationSummary, summarise_rows
+from .environments import DEFAULT_FOLDER, Environment, InstallationFailed, prepare
+from .plot import draw
+from .processing import LoadingFailed, Processed, process_set, target
+from .results import Entry, cost_of, to_json, to_markdown
+from .systems import System, find_models, find_peers
+
+METRICS = ("pesq_wb", "estoi", "si_sdr", "dnsmos_ovrl")
+PLOTTED = ("pesq_wb", "dnsmos_ovrl")
+
+
+@dataclass(frozen=True)
+class BenchmarkRequest:
+    """What to compare.
+
+    Attributes:
+        folder: the set, with ``clean``, ``noisy`` and perhaps ``metadata.csv``.
+        output: folder of the tables, the picture, the report and the enhanced files.
+        models, peers: see ``find_models`` and ``find_peers``; None: all.
+        limit: only the first so many files.
+        environments: folder of the peers' virtual environments.
+        workers: processes that measure.
+        overwrite: do not go on with an earlier run's scores.
+        command: as typed, for the report.
+    """
+
+    folder: Path
+    output: Path
+    models: tuple[str, ...] | None = None
+    peers: tuple[str, ...] | None = None
+    limit: int | None = None
+    environments: Path = DEFAULT_FOLDER
+    workers: int = 1
+    overwrite: bool = False
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What came out.
+
+    Attributes:
+        table: Markdown, as in ``table.md``.
+        plot: the picture; None when there was nothing to draw.
+    """
+
+    entries: list[Entry]
+    summary: EvaluationSummary
+    table: str
+    plot: Path | None
+    warnings: list[str]
+
+
+def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -> Benchmark:
+    """Enhance the set with every system, one after the other on one core, measure, and write the tables.
+
+    A peer that cannot be installed or loaded is told with its reason and does not stop the others.
+
+    Raises:
+        UserError: whatever is wrong with the request as a whole.
+    """
+    began = perf_counter()
+    tell = progress or Silent()
+    groups = _pairs(request)
+    rate = _rate(groups[0].paths[NOISY])
+    systems = [*find_models(request.models, rate), *find_peers(request.peers)]
+    _check_names(systems)
+    metadata = _metadata(request.folder, groups)
+    try:
+        request.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write into --output {request.output}: {error.strerror or error}") from error
+
+    entries, tasks = [], make_tasks(groups, ())
+    for system in systems:
+        entry, more = _enhance(system, groups, request, tell)
+        entries.append(entry)
+        tasks += more
+    tell.stage("measuring", len(tasks))
+    settings = Settings(METRICS)
+    rows = evaluate_tasks(
+        tasks,
+        settings,
+        request.output / JOURNAL,
+        extra_settings={"versions": package_versions()},
+        workers=request.workers,
+        overwrite=request.overwrite,
+        on_row=lambda row: tell.advance(row.file),
+    )
+
+    tell.stage("report", 1)
+    columns = [name for name in groupable(metadata) if name.startswith("snr")] or groupable(metadata)
+    summary = summarise_rows(rows, metadata, columns)
+    manifest = make_manifest(
+        rows,
+        settings,
+        command=request.command,
+        folders={name: request.folder / name for name in ("clean", NOISY)},
+        match="path",
+        workers=request.workers,
+        seconds=perf_counter() - began,
+    )
+    manifest.models = {entry.system.name: _described(entry) for entry in entries}
+    table = to_markdown(entries, summary, _machine())
+    write_report(request.output, manifest, summary, rows, metadata, clips=0)
+    write_text(request.output / "benchmark.json", to_json(entries, summary, manifest, _machine()))
+    write_text(request.output / "table.md", table)
+    plot = request.output / "plot.png"
+    drawn = draw(entries, summary, PLOTTED, plot)
+    tell.advance("")
+    return Benchmark(entries, summary, table, plot if drawn else None, manifest.warnings)
+
+
+def _pairs(request: BenchmarkRequest) -> list[Group]:
+    folders = {"clean": request.folder / "clean", NOISY: request.folder / NOISY}
+    if not all(folder.is_dir() for folder in folders.values()):
+        inside = sorted(str(found.parent) for found in request.folder.glob("*/clean") if found.is_dir())
+        hint = f"; sets are {', '.join(inside)}" if inside else ": make one with `audio-enh mix`"
+        raise UserError(f"{request.folder} has no folders clean and noisy{hint}")
+    return pair_folders(folders, match_rule("path"))[: request.limit]
+
+
+def _rate(path: Path) -> int:
+    from audio_enh.io import probe
+
+    return probe(path).sample_rate
+
+
+def _metadata(folder: Path, groups: Sequence[Group]) -> Metadata:
+    path = folder / "metadata.csv"
+    keys = [group.key for group in groups]
+    return read_metadata(path, keys) if path.exists() else {key: {} for key in keys}
+
+
+def _check_names(systems: Sequence[System]) -> None:
+    names = [system.folder for system in systems]
+    for system in systems:
+        if names.count(system.folder) > 1 or system.name in ("clean", NOISY):
+            raise UserError(f"two systems would be called {system.name!r}: give each once, or rename a file")
+
+
+def _enhance(
+    system: System, groups: Sequence[Group], request: BenchmarkRequest, tell: Progress
+) -> tuple[Entry, list[Task]]:
+    folder = request.output / "enhanced" / system.folder
+    environment = Environment(Path(sys.executable), {})
+    try:
+        if system.kind == "peer":
+            tell.stage(f"installing {system.name}", 1)
+            environment = prepare(
+                system.adapter.stem,
+                system.requirements,
+                system.without_dependencies,
+                request.environments,
+                system.adapter.parent,
+            )
+            tell.advance("")
+        versions = environment.packages or {"audio_enh": audio_enh.__version__, **package_versions()}
+        tell.stage(system.name, len(groups))
+
+        def on_file(done: Processed) -> None:
+            tell.advance(done.file)
+
+        run = process_set(system, environment.python, versions, groups, folder, on_file)
+    except InstallationFailed as error:
+        return Entry(system, {}, failure=f"cannot be installed: {error}"), []
+    except LoadingFailed as error:
+        return Entry(system, environment.packages, failure=f"does not run: {error}"), []
+    tasks = [
+        Task(
+            file=group.key,
+            system=system.name,
+            seed=None,
+            estimate=target(folder, group.key),
+            reference=group.paths["clean"],
+            noisy=group.paths[NOISY],
+            failed=None if done.error is None else Failure("enhancement_failed", done.error),
+            seconds_enhancing=done.seconds_processor or None,
+        )
+        for group, done in zip(groups, run.files, strict=True)
+    ]
+    failed = {done.file: done.error for done in run.files if done.error is not None}
+    return Entry(system, environment.packages, cost_of(run), failed_files=failed), tasks
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    system = entry.system
+    facts: dict[str, Any] = {"licence": system.licence, "source": system.source}
+    if system.kind == "peer":
+        facts["requirements"] = [*system.requirements, *system.without_dependencies]
+    else:
+        facts |= {**system.load, "weights_sha256": system.weights_sha256}
+    return facts
+
+
+def _machine() -> str:
+    """The processor, as the system calls it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or f"{os.cpu_count()} processors"

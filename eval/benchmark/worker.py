@@ -1,0 +1,151 @@
+"""Runs in the environment of one system: enhances files, one after the other, and tells what each took.
+
+Started by its path as ``python -I worker.py ADAPTER.py OPTIONS``, so it needs numpy, soundfile and soxr, and nothing
+of audio_enh. The adapter's ``load(**options)`` gives a function from float32 audio ``(samples,)`` to enhanced audio,
+and the files that hold the weights; where the function has a ``prepare()``, that is called before each file and not
+counted. Requests come as lines of JSON on standard input and are answered by one line
+each on standard output; the first line out tells that the system is loaded. The process ends with its input.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+# One core: thread pools that follow no environment variable find one processor and start one thread.
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+Enhance = Callable[[NDArray[np.float32]], NDArray[np.floating]]
+
+_WARM_UP_SECONDS = 1.0
+_QUALITY = "VHQ"
+
+
+class System:
+    """The system behind its rate and delay.
+
+    Args:
+        enhance: on audio at ``sample_rate``.
+        sample_rate: in Hz.
+        delay: by how many samples at ``sample_rate`` its output is late.
+    """
+
+    def __init__(self, enhance: Enhance, sample_rate: int, delay: int) -> None:
+        self.enhance = enhance
+        self.sample_rate = sample_rate
+        self.delay = delay
+
+    def prepare(self) -> None:
+        """Get ready for another file."""
+        if hasattr(self.enhance, "prepare"):
+            self.enhance.prepare()
+
+    def __call__(self, audio: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+        """Enhanced audio of the same rate, length and alignment; ``audio`` is ``(samples,)``."""
+        own = self.sample_rate
+        there = audio if own == rate else soxr.resample(audio, rate, own, _QUALITY)
+        wanted = len(there)
+        if self.delay:
+            there = np.concatenate([there, np.zeros(self.delay, np.float32)])
+        out = np.asarray(self.enhance(np.ascontiguousarray(there, np.float32)), np.float32)
+        if out.ndim != 1:
+            raise ValueError(f"the system gave audio of shape {out.shape}")
+        if len(out) < wanted:
+            raise ValueError(f"the system gave {len(out)} samples for {len(there)}")
+        out = out[self.delay : self.delay + wanted]
+        out = np.pad(out, (0, wanted - len(out)))
+        back = out if own == rate else soxr.resample(out, own, rate, _QUALITY)
+        return np.pad(back[: len(audio)], (0, max(0, len(audio) - len(back))))
+
+
+def main() -> None:
+    # Ctrl-C reaches the whole process group; the parent decides what becomes of this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    adapter, options = sys.argv[1], json.loads(sys.argv[2])
+    # Whatever the system prints goes to stderr: stdout is for answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    began = time.perf_counter()
+    enhance, weights = _load(adapter, options["load"])
+    system = System(enhance, options["sample_rate"], options["delay"])
+    rate = options["sample_rate"]
+    noise = np.random.default_rng(0).standard_normal(round(_WARM_UP_SECONDS * rate)).astype(np.float32)
+    system.prepare()
+    system(0.01 * noise, rate)
+    _say(
+        answers,
+        {
+            "load_seconds": time.perf_counter() - began,
+            "weight_bytes": sum(Path(path).stat().st_size for path in weights) or None,
+        },
+    )
+    for line in sys.stdin:
+        _say(answers, _process(system, **json.loads(line)))
+
+
+def _load(adapter: str, options: dict[str, Any]) -> tuple[Enhance, list[str]]:
+    spec = importlib.util.spec_from_file_location("adapter", adapter)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.load(**options)
+
+
+def _process(system: System, source: str, target: str) -> dict[str, Any]:
+    """Enhance one file; the time is that of the system, resampling counted, reading and writing not."""
+    try:
+        audio, rate = soundfile.read(source, dtype="float32", always_2d=True)
+        channels, wall, cpu = [], 0.0, 0.0
+        for channel in audio.T:
+            system.prepare()
+            began, used = time.perf_counter(), time.process_time()
+            channels.append(system(np.ascontiguousarray(channel), rate))
+            wall, cpu = wall + time.perf_counter() - began, cpu + time.process_time() - used
+    except Exception as error:
+        return {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(target).with_suffix(".partial")
+    soundfile.write(partial, np.stack(channels, axis=1), rate, format="WAV", subtype="FLOAT")
+    partial.replace(target)
+    return {
+        "seconds_audio": len(audio) / rate,
+        "seconds_wall": wall,
+        "seconds_processor": cpu,
+        "peak_memory_mb": _peak_memory_mb(),
+    }
+
+
+def _peak_memory_mb() -> float:
+    """Largest resident size so far, the interpreter and the libraries included."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage here: after a fork and exec it remembers the parent's size.
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+def _say(answers: TextIO, what: dict[str, Any]) -> None:
+    answers.write(json.dumps(what) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()
