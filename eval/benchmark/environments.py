@@ -54,7 +54,7 @@ def prepare(
     wanted = [*requirements, *WORKER_REQUIREMENTS]
     what = json.dumps([wanted, list(without_dependencies), platform.python_version(), str(base)])
     key = hashlib.sha256(what.encode()).hexdigest()[:12]
-    place = folder.expanduser() / name / key
+    place = folder.expanduser().resolve() / name / key
     done = place / _DONE
     python = place / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not done.exists():

@@ -41,11 +41,11 @@ def draw(entries: Sequence[Entry], summary: EvaluationSummary, metrics: Sequence
     for axes, (metric, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _panel(figure, axes, points, summary, metric)
     legend = [
-        Line2D([], [], color=_COLOURS["model"], marker="o", ls="", label="this project, live"),
+        Line2D([], [], color=_COLOURS["model"], marker="o", ls="", label="this project, causal"),
         Line2D(
             [], [], color=_COLOURS["model"], marker="o", mfc="white", ls="", label="this project, whole files"
         ),
-        Line2D([], [], color=_COLOURS["peer"], marker="s", ls="", label="others, live"),
+        Line2D([], [], color=_COLOURS["peer"], marker="s", ls="", label="others, causal"),
         Line2D([], [], color=_COLOURS["peer"], marker="s", mfc="white", ls="", label="others, whole files"),
     ]
     figure.legend(handles=legend, loc="outside lower center", ncols=4, frameon=False)
@@ -92,16 +92,19 @@ def _panel(
             "real time", (1, 1), (-3, -3), ("data", "axes fraction"), "offset points",
             ha="right", va="top", fontsize=_LABEL_POINTS, color="#667085",
         )  # fmt: skip
-    _name(figure, axes, placed)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("real-time factor on one core")
     metric_of = BY_NAME[metric]
     axes.set_ylabel(
         f"{metric_of.label}, gain over the noisy input" + (" (dB)" if metric_of.unit == "dB" else "")
     )
+    _name(figure, axes, placed)
 
 
 def _name(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
     """Names beside the points, each at the first of several places where it covers no point and no other name."""
+    from matplotlib.patheffects import withStroke
+
     figure.draw_without_rendering()  # settles where the axes are
     pixels = figure.dpi / 72
     height = 1.15 * _LABEL_POINTS * pixels
@@ -135,6 +138,7 @@ def _name(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str, 
             va="center",
             fontsize=_LABEL_POINTS,
             color=colour,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
             arrowprops={"arrowstyle": "-", "lw": 0.5, "color": colour, "alpha": 0.5}
             if abs((box[1] + box[3]) / 2 - v) > height
             else None,

@@ -20,10 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-# One core: thread pools that follow no environment variable find one processor and start one thread.
-if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
 import numpy as np
 import soundfile
 import soxr
@@ -73,6 +69,9 @@ class System:
 
 
 def main() -> None:
+    # One core: thread pools that follow no environment variable find one processor and start one thread.
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     # Ctrl-C reaches the whole process group; the parent decides what becomes of this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     adapter, options = sys.argv[1], json.loads(sys.argv[2])

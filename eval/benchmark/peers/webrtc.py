@@ -11,7 +11,7 @@ PEER = {
     "licence": "BSD-3-Clause, bindings MIT",
     "requirements": ["webrtc-noise-gain==1.3.0", "numpy"],
     "sample_rate": 16000,
-    "delay": 95,
+    "delay": 96,
     "latency_ms": 26.0,
     "variants": {"moderate": {"load": {"level": 2}}, "very-high": {"load": {"level": 4}}},
 }
