@@ -60,6 +60,10 @@ class Applied:
         severity = None if self.severity is None else float(f"{self.severity:.6g}")
         return {**dataclasses.asdict(self), "severity": severity, "parameters": rounded}
 
+    def __str__(self) -> str:
+        """As :func:`parse_chain` reads it: ``mp3(bitrate=16)``."""
+        return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.as_json()['parameters'].items())})"
+
 
 def apply_chain(
     steps: Sequence[Step],

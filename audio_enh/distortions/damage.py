@@ -14,6 +14,7 @@ from audio_enh.distortions.catalog import FAMILIES, Family
 from audio_enh.distortions.chain import Applied, Step, apply_chain
 from audio_enh.distortions.recordings import Recordings
 from audio_enh.distortions.signals import NOMINAL_DB, from_db, rms
+from audio_enh.errors import UserError
 
 #: Probability of 1, 2, ... distortions (Serra et al. 2022).
 COUNTS = (0.35, 0.45, 0.15, 0.04, 0.01)
@@ -82,26 +83,40 @@ class RandomDamage:
                 left.append(Family(family.weight, members))
         return tuple(left)
 
-    def draw(self, rng: np.random.Generator) -> tuple[Step, ...]:
-        """A chain, its order included."""
+    def draw(self, rng: np.random.Generator, family: str | None = None) -> tuple[Step, ...]:
+        """A chain, its order included; where a family is named, one of its distortions alone.
+
+        Raises:
+            UserError: there is no such family, or nothing of it can be had here.
+        """
         families = self._families
+        if family is not None:
+            members = next((f.members for f in families if f.name == family), None)
+            if members is None:
+                raise UserError(
+                    f"no distortion of the family {family!r}: there are {', '.join(f.name for f in families)}"
+                )
+            return (self._step(members, rng),)
         count = min(1 + _pick(rng, self.counts), len(families))
         taken = rng.choice(len(families), count, replace=False, p=_shares([f.weight for f in families]))
-        steps = []
-        for index in taken:
-            members = families[index].members
-            kind = members[_pick(rng, [weight for _, weight in members])][0]
-            steps.append(Step(kind, float(rng.uniform(*self.severity))))
+        steps = [self._step(families[index].members, rng) for index in taken]
         # Heavy families tend to be taken first; in the chain any order is as likely.
         return tuple(steps[index] for index in rng.permutation(len(steps)))
 
-    def __call__(self, clean: Audio, sample_rate: int, rng: np.random.Generator) -> Damaged:
+    def _step(self, members: Sequence[tuple[type[Distortion], float]], rng: np.random.Generator) -> Step:
+        kind = members[_pick(rng, [weight for _, weight in members])][0]
+        return Step(kind, float(rng.uniform(*self.severity)))
+
+    def __call__(
+        self, clean: Audio, sample_rate: int, rng: np.random.Generator, family: str | None = None
+    ) -> Damaged:
         """Damage clean speech.
 
         Args:
             clean: ``(channels, samples)`` float32, finite.
             sample_rate: in Hz.
             rng: randomness; equal states give equal items.
+            family: of which one distortion is applied; a random chain if None.
 
         Returns:
             Damaged audio and its target at the level asked for. Silence stays at its level.
@@ -109,7 +124,7 @@ class RandomDamage:
         level = rms(clean)
         gain = from_db(self.level_db) / level if self.level_db is not None and level > _SILENCE else 1.0
         target = (clean * gain).astype(np.float32)
-        audio, record = apply_chain(self.draw(rng), target, sample_rate, rng, self.recordings)
+        audio, record = apply_chain(self.draw(rng, family), target, sample_rate, rng, self.recordings)
         return Damaged(audio, target, record)
 
 

@@ -1,0 +1,131 @@
+"""A damaged test set on disk: every family of distortions alone, and random chains."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from audio_enh.data.packed import AudioFolder, PackedAudio
+from audio_enh.distortions import FAMILIES, PackedSounds, RandomDamage, Recordings
+from audio_enh.distortions.damage import COUNTS
+from audio_enh.errors import UserError
+
+log = logging.getLogger(__name__)
+
+#: The families in turn, then two random chains (None): what an item of a test or validation set is damaged by.
+ROUND: tuple[str | None, ...] = (*(family.name for family in FAMILIES), None, None)
+
+# Largest magnitude in a file.
+_HEADROOM = 0.99
+
+
+def build_damaged_set(
+    out: str,
+    speech: AudioFolder,
+    noise: AudioFolder | None = None,
+    rooms: AudioFolder | None = None,
+    talkers: AudioFolder | None = None,
+    per_family: int = 20,
+    counts: tuple[float, ...] = COUNTS,
+    severity: tuple[float, float] = (0.0, 1.0),
+    seconds: tuple[float, float] = (2.0, 6.0),
+    sample_rate: int = 16000,
+    cache: str = "~/.cache/audio_enh",
+    seed: int = 0,
+) -> Path:
+    """Damage speech by one distortion of each family in turn, and by chains; write ``noisy/``, ``clean/``,
+    ``metadata.csv``.
+
+    Distortions are drawn as by :class:`RandomDamage`. Clean speech is at -26 dB RMS; where a file would go beyond
+    full scale, it and its clean one are turned down together. Speech files are drawn without repetition while they
+    last, and cut at the longest duration. An item depends on the seed and its number alone: a larger set has the
+    items of a smaller one. The folder appears when all of it is written.
+
+    Args:
+        out: folder to make; must not hold a set already.
+        speech: clean speech.
+        noise, rooms, talkers: recordings for the distortions that need some; bundled ones where None or empty.
+        per_family: items of each family; of chains there are twice as many.
+        counts: probability of 1, 2, ... distortions in a chain.
+        severity: from where to where it is drawn, uniformly.
+        seconds: shortest and longest item.
+        sample_rate: in Hz.
+        cache: folder for decoded audio.
+        seed: everything drawn follows from it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: ``out`` exists and is not empty, no speech file is long enough, or a number is out of its range.
+    """
+    folder = Path(out)
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"'{folder}' is not empty: give another `out` or remove it")
+    if per_family < 1:
+        raise UserError(f"per_family must be 1 or more, not {per_family}")
+    if not 0 <= seconds[0] <= seconds[1]:
+        raise UserError(f"seconds must be (shortest, longest), not ({seconds[0]}, {seconds[1]})")
+    store = Path(cache).expanduser()
+    talk = PackedAudio(speech.files(), sample_rate, store)
+    shortest, longest = (round(s * sample_rate) for s in seconds)
+    usable = np.flatnonzero(talk.lengths >= max(1, shortest))
+    if usable.size == 0:
+        raise UserError(f"no speech file in '{speech.path}' lasts {seconds[0]} s or more")
+    found = {
+        name: source.files()
+        for name, source in {"noise": noise, "rooms": rooms, "talkers": talkers}.items()
+        if source is not None
+    }
+    packed = {n: PackedSounds(PackedAudio(f, sample_rate, store)) for n, f in found.items() if f}
+    try:
+        damage = RandomDamage(Recordings(**packed), tuple(counts), (severity[0], severity[1]))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for name, reason in damage.missing.items():
+        log.warning("without %s: %s", name, reason)
+
+    total = per_family * len(ROUND)
+    rng = np.random.default_rng(seed)
+    order = np.concatenate([rng.permutation(usable) for _ in range(-(-total // usable.size))])[:total]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        made = Path(temporary, "set")
+        (made / "noisy").mkdir(parents=True)
+        (made / "clean").mkdir()
+        rows = []
+        for i, index in enumerate(order):
+            family = ROUND[i % len(ROUND)]
+            clean = talk.read(int(index), 0, longest)
+            item = damage(clean[None], sample_rate, np.random.default_rng((seed, i)), family)
+            highest = max(float(np.abs(x).max()) for x in (item.audio, item.target))
+            gain = min(1.0, _HEADROOM / max(highest, _HEADROOM))
+            label = family or "chain"
+            name = f"{i:04d}_{label.replace(' ', '_')}.flac"
+            soundfile.write(made / "noisy" / name, item.audio[0] * gain, sample_rate, "PCM_16")
+            soundfile.write(made / "clean" / name, item.target[0] * gain, sample_rate, "PCM_16")
+            rows.append(
+                {
+                    "file": name,
+                    "family": label,
+                    "distortions": " ".join(each.name for each in item.record),
+                    "severities": " ".join(f"{each.severity:.3f}" for each in item.record),
+                    "chain": ", ".join(str(each) for each in item.record),
+                    "speech": talk.files[int(index)].stem,
+                    "seconds": f"{len(clean) / sample_rate:.3f}",
+                }
+            )
+        with (made / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        if folder.exists():
+            folder.rmdir()  # empty, see above
+        made.rename(folder)
+    log.info("%d pairs in %s", total, folder)
+    return folder
