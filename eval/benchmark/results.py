@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,7 +130,11 @@ def to_markdown(entries: Sequence[Entry], summary: EvaluationSummary, machine: s
         "rate. Latency: frame, stride and look-ahead; a dash: the system takes whole recordings. Memory: peak of "
         "the process.",
     ]
-    failed = [f"- {entry.system.name}: {entry.failure}" for entry in entries if entry.failure is not None]
+    failed = [
+        f"- {entry.system.name}: {textwrap.shorten(entry.failure, 160)}"
+        for entry in entries
+        if entry.failure is not None
+    ]
     failed += [
         f"- {entry.system.name}: {len(entry.failed_files)} of {summary.files} files, such as {file}: {reason}"
         for entry in entries
