@@ -20,7 +20,7 @@ from ..manifest import make_manifest, package_versions
 from ..metadata import Metadata, groupable, read_metadata
 from ..pairing import Group, match_rule, pair_folders
 from ..report import write_report, write_text
-from ..rows import NOISY, Failure, Settings, Task
+from ..rows import NOISY, Failure, Row, Settings, Task
 from ..summary import EvaluationSummary, summarise_rows
 from .environments import DEFAULT_FOLDER, Environment, InstallationFailed, prepare
 from .plot import draw
@@ -94,22 +94,28 @@ def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -
     except OSError as error:
         raise UserError(f"cannot write into --output {request.output}: {error.strerror or error}") from error
 
+    settings = Settings(METRICS)
+
+    def measure(tasks: Sequence[Task], what: str, overwrite: bool = False) -> list[Row]:
+        tell.stage(f"measuring {what}", len(tasks))
+        return evaluate_tasks(
+            tasks,
+            settings,
+            request.output / JOURNAL,
+            extra_settings={"versions": package_versions()},
+            workers=request.workers,
+            overwrite=overwrite,
+            on_row=lambda row: tell.advance(row.file),
+        )
+
+    # The input first: a missing package, or scores of other settings, are to be told before the long part.
     entries, tasks = [], make_tasks(groups, ())
+    measure(tasks, "noisy input", request.overwrite)
     for system in systems:
         entry, more = _enhance(system, groups, request, tell)
         entries.append(entry)
         tasks += more
-    tell.stage("measuring", len(tasks))
-    settings = Settings(METRICS)
-    rows = evaluate_tasks(
-        tasks,
-        settings,
-        request.output / JOURNAL,
-        extra_settings={"versions": package_versions()},
-        workers=request.workers,
-        overwrite=request.overwrite,
-        on_row=lambda row: tell.advance(row.file),
-    )
+    rows = measure(tasks, "files")
 
     tell.stage("report", 1)
     columns = [name for name in groupable(metadata) if name.startswith("snr")] or groupable(metadata)

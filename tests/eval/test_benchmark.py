@@ -350,6 +350,14 @@ def test_mistakes_in_one_line(arguments, message, folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_scores_of_other_settings_are_refused_before_the_long_part(folder, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"format": 0}\n')
+    result = run("benchmark", folder, "-o", tmp_path, "--peer", "none", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "--overwrite" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
 def test_a_folder_of_sets_names_them(folder, tmp_path):
     (tmp_path / "sets").mkdir()
     (tmp_path / "sets" / "one").symlink_to(folder)
