@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audio_enh.diffusion.noise import Noise, position_noise, seeded_noise
+from audio_enh.diffusion.noise import Noise, position_noise
 from audio_enh.diffusion.samplers import SAMPLERS, samplers_for
 from audio_enh.diffusion.sampling import OnStep
 from audio_enh.diffusion.sdes import PROCESSES, Process, over_items
@@ -120,38 +120,18 @@ class DiffusionEnhancer(GenerativeModel):
         }
         return complete
 
-    def forward(self, audio: Tensor) -> Tensor:
-        """See :meth:`EnhancementModel.forward`; with the model's own sampler, every item by seed 0."""
-        return self.enhance(audio)
-
-    def enhance(
+    def generate(
         self,
         audio: Tensor,
-        *,
-        seed: int | Sequence[int] = 0,
-        sampler: str | None = None,
-        steps: int | None = None,
-        on_step: OnStep | None = None,
+        noise_for: Callable[[Tensor], Noise],
+        sampler: str | None,
+        steps: int | None,
+        on_step: OnStep | None,
     ) -> Tensor:
-        """Enhance whole signals.
-
-        Args:
-            audio: ``(batch, samples)``, as for ``forward``.
-            seed: of the noise, one for all items or one for each.
-            sampler: another one of :data:`SAMPLERS`, with its own defaults.
-            steps: their number, if not the model's.
-            on_step: told after every step.
-
-        Returns:
-            ``(batch, samples)``.
-        """
-        if audio.shape[1] == 0:
-            return audio
-        seeds = [seed] * len(audio) if isinstance(seed, int) else list(seed)
-        level = self.measure_level(audio)
-        y = self.encode(audio / level)
-        x = self.sample(y, seeded_noise(y, seeds), sampler=sampler, steps=steps, on_step=on_step)
-        return self.decode(x, audio.shape[1]) * level
+        """See :meth:`GenerativeModel.generate`."""
+        y = self.encode(audio)
+        x = self.sample(y, noise_for(y), sampler=sampler, steps=steps, on_step=on_step)
+        return self.decode(x, audio.shape[1])
 
     def draw(
         self,
@@ -164,10 +144,8 @@ class DiffusionEnhancer(GenerativeModel):
         on_step: OnStep | None = None,
     ) -> Tensor:
         """See :meth:`GenerativeModel.draw`."""
-        y = self.encode(audio)
-        noise = position_noise(y, seed, [start // self.spectrogram.hop_length for start in starts])
-        x = self.sample(y, noise, sampler=sampler, steps=steps, on_step=on_step)
-        return self.decode(x, audio.shape[1])
+        frames = [start // self.spectrogram.hop_length for start in starts]
+        return self.generate(audio, lambda y: position_noise(y, seed, frames), sampler, steps, on_step)
 
     def draws_differ(self, sampler: str | None = None, steps: int | None = None) -> bool:
         """See :meth:`GenerativeModel.draws_differ`."""

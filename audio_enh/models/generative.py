@@ -9,9 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from audio_enh.diffusion.noise import Noise, seeded_noise
+from audio_enh.diffusion.sampling import OnStep
 from audio_enh.models.base import EnhancementModel
 
-OnStep = Callable[[int, int], None]
 LevelKind = Literal["peak", "rms"]
 
 # Speech has peaks of about ten times its root mean square: both kinds of level are then alike.
@@ -38,6 +39,53 @@ class GenerativeModel(EnhancementModel):
     margin: int
     sampler_names: tuple[str, ...]
     least_steps: int = 1
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """See :meth:`EnhancementModel.forward`; with the model's own sampler, every item by seed 0."""
+        return self.enhance(audio)
+
+    def enhance(
+        self,
+        audio: Tensor,
+        *,
+        seed: int | Sequence[int] = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Enhance whole signals.
+
+        Args:
+            audio: ``(batch, samples)``, as for ``forward``.
+            seed: of the noise, one for all items or one for each.
+            sampler: another one of ``sampler_names``, with its own defaults.
+            steps: their number, if not the sampler's own, from ``least_steps`` on.
+            on_step: told after every step.
+
+        Returns:
+            ``(batch, samples)``.
+        """
+        if audio.shape[1] == 0:
+            return audio
+        seeds = [seed] * len(audio) if isinstance(seed, int) else list(seed)
+        level = self.measure_level(audio)
+        return self.generate(audio / level, lambda y: seeded_noise(y, seeds), sampler, steps, on_step) * level
+
+    @abstractmethod
+    def generate(
+        self,
+        audio: Tensor,
+        noise_for: Callable[[Tensor], Noise],
+        sampler: str | None,
+        steps: int | None,
+        on_step: OnStep | None,
+    ) -> Tensor:
+        """Clean signals for noisy ones of level 1, ``(batch, samples)`` both.
+
+        Args:
+            noise_for: gives the source of noise for the model's representation of ``audio``.
+            sampler, steps, on_step: see :meth:`enhance`.
+        """
 
     @abstractmethod
     def draw(

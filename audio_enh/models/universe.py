@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_enh.diffusion.consistent_annealing import geometric_sigma, sample_consistently
-from audio_enh.diffusion.noise import Noise, position_noise, seeded_noise
+from audio_enh.diffusion.noise import Noise, position_noise
 from audio_enh.diffusion.sampling import OnStep, tell
 from audio_enh.models.generative import GenerativeModel
 from audio_enh.models.universe_condition import ConditionNetwork
@@ -131,42 +131,6 @@ class Universe(GenerativeModel):
         self.grid = self.condition.rate
         self.margin = _MARGIN_FRAMES * self.grid
 
-    def forward(self, audio: Tensor) -> Tensor:
-        """See :meth:`EnhancementModel.forward`; with the model's own sampler, every item by seed 0."""
-        return self.enhance(audio)
-
-    def enhance(
-        self,
-        audio: Tensor,
-        *,
-        seed: int | Sequence[int] = 0,
-        sampler: str | None = None,
-        steps: int | None = None,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        """Enhance whole signals.
-
-        Args:
-            audio: ``(batch, samples)``, as for ``forward``.
-            seed: of the noise, one for all items or one for each.
-            sampler: another one of ``sampler_names``.
-            steps: evaluations of the score network, if not the sampler's own number; 0: the condition network's
-                estimate.
-            on_step: told after every step.
-
-        Returns:
-            ``(batch, samples)``.
-        """
-        if audio.shape[1] == 0:
-            return audio
-        seeds = [seed] * len(audio) if isinstance(seed, int) else list(seed)
-        level = self.measure_level(audio)
-
-        def noise_like(state: Tensor) -> Noise:
-            return seeded_noise(state, seeds)
-
-        return self._sample(audio / level, noise_like, sampler, steps, on_step) * level
-
     def draw(
         self,
         audio: Tensor,
@@ -177,30 +141,30 @@ class Universe(GenerativeModel):
         steps: int | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """See :meth:`GenerativeModel.draw`; steps as in :meth:`enhance`."""
+        """See :meth:`GenerativeModel.draw`."""
 
-        def noise_like(state: Tensor) -> Noise:
+        def noise_for(state: Tensor) -> Noise:
             # Noise belongs to frames: a frame's samples lie along the other axis, then one after another.
             frames = state.unflatten(2, (-1, self.grid)).transpose(2, 3)
             draw = position_noise(frames, seed, [start // self.grid for start in starts])
             return lambda: draw().transpose(2, 3).flatten(2)
 
-        return self._sample(audio, noise_like, sampler, steps, on_step)
+        return self.generate(audio, noise_for, sampler, steps, on_step)
 
     def draws_differ(self, sampler: str | None = None, steps: int | None = None) -> bool:
         """Whether :meth:`draw` with such options depends on the seed: not without steps."""
         return (self.steps if steps is None else steps) > 0
 
     @torch.no_grad()
-    def _sample(
+    def generate(
         self,
         audio: Tensor,
-        noise_like: Callable[[Tensor], Noise],
+        noise_for: Callable[[Tensor], Noise],
         sampler: str | None,
         steps: int | None,
         on_step: OnStep | None,
     ) -> Tensor:
-        """Clean signals of level 1 for damaged ones, ``(batch, samples)`` both."""
+        """See :meth:`GenerativeModel.generate`; 0 steps give the condition network's estimate."""
         sampler = self.sampler_name if sampler is None else sampler
         warm = sampler == "warm"
         steps = self._default_steps(warm) if steps is None else steps
@@ -214,7 +178,7 @@ class Universe(GenerativeModel):
         else:
             x = sample_consistently(
                 lambda state, sigma: self.score(state, sigma, conditions),
-                noise_like(y),
+                noise_for(y),
                 steps=steps,
                 sigma_min=self.sigma_min,
                 sigma_max=self.warm_sigma if warm else self.sigma_max,
