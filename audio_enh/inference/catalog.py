@@ -15,6 +15,8 @@ from audio_enh.errors import CheckpointError, DependencyError
 DEFAULT_MODEL = "causal-unet-16k"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
+#: The same model for ONNX Runtime, where a checkpoint has it: what live sound runs faster by.
+ONNX = "model.onnx"
 HUB_PREFIX = "hf://"
 
 
@@ -93,21 +95,30 @@ def _fetch(name: str) -> Path:
     repo, _, revision = "/".join(parts[:2]).partition("@")
     try:
         import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
     except ImportError as error:
         raise DependencyError(
             "hf:// checkpoints need huggingface_hub: pip install huggingface-hub"
         ) from error
     paths = []
-    for file in (CONFIG, WEIGHTS):
+    for file in (CONFIG, WEIGHTS, ONNX):
         try:
             path = huggingface_hub.hf_hub_download(
                 repo, "/".join([*parts[2:], file]), revision=revision or None
             )
-        except LocalEntryNotFoundError as error:
-            raise CheckpointError(
-                f"cannot fetch {name}: the Hub is out of reach and {file} not cached"
-            ) from error
+        except EntryNotFoundError as error:
+            if file == ONNX:
+                continue
+            if isinstance(error, LocalEntryNotFoundError):
+                problem = f"cannot fetch {name}: the Hub is out of reach and {file} not cached"
+            else:
+                problem = f"{name} is not a checkpoint: it has no {file}"
+            raise CheckpointError(problem) from error
         except (HfHubHTTPError, HFValidationError, OSError) as error:
             raise CheckpointError(f"cannot fetch {file} of {name}: {one_line(error)}") from error
         paths.append(Path(path))

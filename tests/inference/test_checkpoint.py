@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 import audio_enh
@@ -230,21 +231,45 @@ def test_every_shipped_checkpoint_loads_and_runs() -> None:
 
 
 class TestHub:
-    def test_a_folder_of_a_repository(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked = []
+    @pytest.fixture
+    def asked(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> list[tuple[str, str, str | None]]:
+        """What was asked of a stand-in for the Hub, which has the files of ``folder``; they go to ``tmp_path``."""
+        questions = []
 
         def download(repo: str, file: str, revision: str | None = None) -> str:
-            asked.append((repo, file, revision))
-            return str(folder / Path(file).name)
+            questions.append((repo, file, revision))
+            source = folder / Path(file).name
+            if not source.is_file():
+                raise EntryNotFoundError("404 Client Error")
+            (tmp_path / "cache").mkdir(exist_ok=True)
+            return str(shutil.copy(source, tmp_path / "cache"))
 
         monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+        return questions
+
+    def test_a_folder_of_a_repository(self, asked: list[tuple[str, str, str | None]]) -> None:
         load_model("hf://someone/models@v2/small/tiny", "cpu")
         assert asked == [
             ("someone/models", "small/tiny/config.yaml", "v2"),
             ("someone/models", "small/tiny/model.safetensors", "v2"),
+            ("someone/models", "small/tiny/model.onnx", "v2"),
         ]
         load_model("hf://someone/tiny", "cpu")
-        assert asked[2] == ("someone/tiny", "config.yaml", None)
+        assert asked[3] == ("someone/tiny", "config.yaml", None)
+
+    @pytest.mark.usefixtures("asked")
+    def test_the_onnx_graph_comes_where_there_is_one(self, folder: Path) -> None:
+        assert not (catalog.find_checkpoint("hf://someone/tiny") / "model.onnx").exists()
+        (folder / "model.onnx").write_bytes(b"a graph")
+        assert (catalog.find_checkpoint("hf://someone/tiny") / "model.onnx").read_bytes() == b"a graph"
+
+    @pytest.mark.usefixtures("asked")
+    @pytest.mark.parametrize("file", ["config.yaml", "model.safetensors"])
+    def test_a_repository_that_is_no_checkpoint(self, folder: Path, file: str) -> None:
+        (folder / file).unlink()
+        assert f"hf://someone/tiny is not a checkpoint: it has no {file}" in refusal("hf://someone/tiny")
 
     def test_out_of_reach(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
