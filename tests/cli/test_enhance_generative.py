@@ -17,6 +17,7 @@ import torch
 import audio_enh
 from audio_enh.inference.checkpoint import save_checkpoint
 from audio_enh.models.diffusion import DiffusionEnhancer
+from audio_enh.models.universe import Universe
 from tests.cli.conftest import sound
 from tests.cli.test_enhance import names, read, refused, write
 from tests.cli.test_process import TIMEOUT, peak_memory, wav
@@ -189,6 +190,18 @@ def test_options_that_do_not_fit_are_told(
     source = write(tmp_path / "in.wav", sound(RATE, 0.1))
     refused(cli("enhance", source, "--model", generative, *options), *words)
     assert names(tmp_path) == ["in.wav"]
+
+
+def test_draws_of_universe_without_steps_would_be_equal(process, tmp_path: Path) -> None:
+    arguments = {"channels": 2, "mel_bands": 16, "embedding_features": 4, "embedding_dimensions": 16}
+    save_checkpoint(tmp_path / "universe", Universe(**arguments), {}, arguments=arguments)
+    source = write(tmp_path / "in" / "in.wav", sound(RATE, 0.1))
+    options = ("--model", tmp_path / "universe", "--steps", "0", "--samples")
+    child = process("enhance", source, *options, "4")
+    out, err = child.communicate(timeout=TIMEOUT)
+    assert (child.returncode, out) == (2, b"")
+    assert err == b"error: 4 samples would all be equal, this model draws no noise in so few steps\n"
+    assert names(tmp_path / "in") == ["in.wav"]
 
 
 def test_a_causal_model_has_no_sampler(process, tmp_path: Path) -> None:
