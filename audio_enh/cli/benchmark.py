@@ -61,6 +61,13 @@ def benchmark(
             help="Processes that measure; one per core by default. Enhancing takes one core.",
         ),
     ] = None,
+    time_again: Annotated[
+        bool,
+        typer.Option(
+            "--time-again",
+            help="Enhance all anew, so that all times are of this run; scores of unchanged files are kept.",
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Measure anew instead of going on with an earlier run.")
     ] = False,
@@ -86,6 +93,7 @@ def benchmark(
         limit=limit,
         environments=environments,
         workers=workers or cores(),
+        time_again=time_again,
         overwrite=overwrite,
         command=("audio-enh", *sys.argv[1:]),
     )

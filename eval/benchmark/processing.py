@@ -69,6 +69,7 @@ def process_set(
     groups: Sequence[Group],
     folder: Path,
     on_file: Callable[[Processed], None] | None = None,
+    again: bool = False,
 ) -> Run:
     """Enhance the noisy file of every group into ``folder/KEY.wav``.
 
@@ -78,6 +79,8 @@ def process_set(
         groups: with the role ``noisy``.
         folder: of this system; holds the journal of earlier runs too.
         on_file: told of every file.
+        again: enhance what an earlier run has enhanced too, for its time. A file that comes out the same is left
+            untouched.
 
     Raises:
         LoadingFailed: the system cannot be loaded.
@@ -90,7 +93,7 @@ def process_set(
     for group in groups:
         earlier = known.get(group.key)
         usable = earlier is not None and earlier.error is None and earlier.input == _stamp(group.paths[NOISY])
-        if earlier is not None and usable and target(folder, group.key).exists():
+        if earlier is not None and usable and not again and target(folder, group.key).exists():
             done[group.key] = earlier
             if on_file is not None:
                 on_file(earlier)

@@ -43,6 +43,8 @@ class BenchmarkRequest:
         limit: only the first so many files.
         environments: folder of the peers' virtual environments.
         workers: processes that measure.
+        time_again: enhance everything anew, so that all times are of this run; scores of files that come out
+            the same are kept.
         overwrite: do not go on with an earlier run's scores.
         command: as typed, for the report.
     """
@@ -54,6 +56,7 @@ class BenchmarkRequest:
     limit: int | None = None
     environments: Path = DEFAULT_FOLDER
     workers: int = 1
+    time_again: bool = False
     overwrite: bool = False
     command: tuple[str, ...] = ()
 
@@ -190,7 +193,9 @@ def _enhance(
         def on_file(done: Processed) -> None:
             tell.advance(done.file)
 
-        run = process_set(system, environment.python, versions, groups, folder, on_file)
+        run = process_set(
+            system, environment.python, versions, groups, folder, on_file, again=request.time_again
+        )
     except InstallationFailed as error:
         return Entry(system, {}, failure=f"cannot be installed: {error}"), []
     except LoadingFailed as error:
@@ -204,7 +209,6 @@ def _enhance(
             reference=group.paths["clean"],
             noisy=group.paths[NOISY],
             failed=None if done.error is None else Failure("enhancement_failed", done.error),
-            seconds_enhancing=done.seconds_processor or None,
         )
         for group, done in zip(groups, run.files, strict=True)
     ]

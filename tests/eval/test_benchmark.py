@@ -22,7 +22,7 @@ import torch
 
 from audio_enh.errors import CheckpointError, UserError
 from audio_enh.eval.benchmark.environments import InstallationFailed, prepare
-from audio_enh.eval.benchmark.processing import LoadingFailed, process_set, target
+from audio_enh.eval.benchmark.processing import LoadingFailed, Run, process_set, target
 from audio_enh.eval.benchmark.systems import PEERS, System, find_models, find_peers, read_adapter
 from audio_enh.eval.pairing import Group
 from audio_enh.inference.checkpoint import save_checkpoint
@@ -135,12 +135,14 @@ def groups_of(folder: Path) -> list[Group]:
     ]
 
 
-def process(system: System, folder: Path, out: Path, told: list[str] | None = None):
+def process(
+    system: System, folder: Path, out: Path, told: list[str] | None = None, again: bool = False
+) -> Run:
     def tell(done) -> None:
         if told is not None:
             told.append(done.file)
 
-    return process_set(system, Path(sys.executable), {}, groups_of(folder), out, tell)
+    return process_set(system, Path(sys.executable), {}, groups_of(folder), out, tell, again)
 
 
 def test_models_and_peers_in_one_run(folder, checkpoint, adapters, offline, tmp_path):
@@ -234,7 +236,6 @@ def test_a_run_goes_on_where_it_stopped(folder, tmp_path):
     system = local(tmp_path / "half.py", code)
     out = tmp_path / "out"
     first = process(system, folder, out)
-    times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.wav")}
     # As an interruption in the last file leaves it.
     journal = out / "processed.jsonl"
     lines = journal.read_text().splitlines(keepends=True)
@@ -243,8 +244,13 @@ def test_a_run_goes_on_where_it_stopped(folder, tmp_path):
     second = process(system, folder, out, told)
     assert told == [group.key for group in groups_of(folder)]
     assert second.files[:-1] == first.files[:-1]
-    changed = [name for name, time in times.items() if (out / name).stat().st_mtime_ns != time]
-    assert changed == [f"f{FILES - 1}.wav"]
+    assert second.files[-1] != first.files[-1]
+    # For the times alone nothing is written.
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.wav")}
+    third = process(system, folder, out, again=True)
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.wav")} == times
+    assert not set(third.files) & set(second.files)
+    assert sorted(path.suffix for path in out.iterdir()) == [".jsonl", ".txt", *[".wav"] * FILES]
     # An output that is gone, an input that has changed, another adapter.
     (out / "f0.wav").unlink()
     process(system, folder, out)
