@@ -13,7 +13,7 @@ from typing import Any
 
 from ..pairing import Group
 from ..rows import NOISY
-from .systems import System
+from .systems import System, sha256
 
 WORKER = Path(__file__).with_name("worker.py")
 JOURNAL = "processed.jsonl"
@@ -87,7 +87,9 @@ def process_set(
     """
     folder.mkdir(parents=True, exist_ok=True)
     journal = folder / JOURNAL
-    header = json.loads(json.dumps({"system": system.identity(), "packages": dict(packages)}))
+    header = json.loads(
+        json.dumps({"system": system.identity(), "worker": sha256(WORKER), "packages": dict(packages)})
+    )
     weight_bytes, known = _read(journal, header)
     done: dict[str, Processed] = {}
     for group in groups:

@@ -61,7 +61,7 @@ class System:
         """What must be the same for files of an earlier run to be taken."""
         return {
             "name": self.name,
-            "adapter_sha256": _sha256(self.adapter),
+            "adapter_sha256": sha256(self.adapter),
             "load": dict(self.load),
             "sample_rate": self.sample_rate,
             "delay": self.delay,
@@ -208,7 +208,7 @@ def _model(name: str, sample_rate: int) -> System:
         parameters=info.get("parameters"),
         licence=str(info.get("licence", "")),
         source="audio_enh",
-        weights_sha256=_sha256(folder / WEIGHTS),
+        weights_sha256=sha256(folder / WEIGHTS),
     )
 
 
@@ -218,5 +218,6 @@ def _is_generative(folder: Path) -> bool:
     return read_config(folder)["model"].get("_target_") in _GENERATIVE
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -117,19 +117,28 @@ def _process(system: System, source: str, target: str) -> dict[str, Any]:
             wall, cpu = wall + time.perf_counter() - began, cpu + time.process_time() - used
     except Exception as error:
         return {"error": " ".join(f"{type(error).__name__}: {error}".split())}
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(target).with_suffix(".partial")
-    soundfile.write(partial, np.stack(channels, axis=1), rate, format="WAV", subtype="FLOAT")
-    if Path(target).exists() and Path(target).read_bytes() == partial.read_bytes():
-        partial.unlink()  # scores of the file stay valid
-    else:
-        partial.replace(target)
+    _write(Path(target), np.stack(channels, axis=1), rate)
     return {
         "seconds_audio": len(audio) / rate,
         "seconds_wall": wall,
         "seconds_processor": cpu,
         "peak_memory_mb": _peak_memory_mb(),
     }
+
+
+def _write(target: Path, audio: NDArray[np.float32], rate: int) -> None:
+    """Write ``(samples, channels)`` unless the file holds just that: its scores stay valid then."""
+    if target.exists():
+        try:
+            known, _ = soundfile.read(target, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError:
+            known = None
+        if known is not None and np.array_equal(known, audio, equal_nan=True):
+            return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    soundfile.write(partial, audio, rate, format="WAV", subtype="FLOAT")
+    partial.replace(target)
 
 
 def _peak_memory_mb() -> float:
