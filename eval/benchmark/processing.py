@@ -207,7 +207,8 @@ class _Worker:
             return json.loads(line)
         code = process.wait()
         self.stop()
-        raise _Died(self._last_words() or f"its process ended with code {code}")
+        # Code 1 is an exception of Python's, told in the last line.
+        raise _Died((code == 1 and self._last_words()) or f"its process ended with code {code}")
 
     def _last_words(self) -> str:
         lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]

@@ -3,8 +3,8 @@
 Started by its path as ``python -I worker.py ADAPTER.py OPTIONS``, so it needs numpy, soundfile and soxr, and nothing
 of audio_enh. The adapter's ``load(**options)`` gives a function from float32 audio ``(samples,)`` to enhanced audio,
 and the files that hold the weights; where the function has a ``prepare()``, that is called before each file and not
-counted. Requests come as lines of JSON on standard input and are answered by one line
-each on standard output; the first line out tells that the system is loaded. The process ends with its input.
+counted. Requests come as lines of JSON on standard input and are answered by one line each on standard output; the
+first line out tells that the system is loaded. The process ends with its input.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -149,6 +148,8 @@ def _peak_memory_mb() -> float:
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
