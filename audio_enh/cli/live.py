@@ -127,15 +127,16 @@ def live(
         bool, typer.Option("--stereo", help="Enhance two channels, at twice the work.")
     ] = False,
     buffer: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--buffer",
             min=0.0,
             max=100.0,
             metavar="MS",
-            help="Sound held against jitter; grows by itself when it was too little.",
+            help="Sound held against jitter at first and at the least; grows by itself when it was too little. By "
+            "default 30, and 15 once ten minutes have shown that less will do.",
         ),
-    ] = 15.0,
+    ] = None,
     no_ui: Annotated[
         bool, typer.Option("--no-ui", help="JSON, one object a line, instead of the terminal view.")
     ] = False,
@@ -174,7 +175,7 @@ def live(
             record_input=record_input,
             duration=duration,
             channels=2 if stereo else 1,
-            reserve=buffer / 1000,
+            buffer=buffer,
             ui=not no_ui and sys.stdout.isatty(),
         )
 
@@ -248,7 +249,7 @@ def _run(
     record_input: Path | None,
     duration: float | None,
     channels: int,
-    reserve: float,
+    buffer: float | None,
     ui: bool,
 ) -> None:
     from audio_enh.inference.catalog import DEFAULT_MODEL
@@ -274,13 +275,16 @@ def _run(
         names[:] = [f"{Path(wishes.model or DEFAULT_MODEL).name}, {stream.backend.name}"]
         return stream
 
+    options = Options(channels=channels, record=record, record_input=record_input)
+    if buffer is not None:
+        options = dataclasses.replace(options, reserve=buffer / 1000, first_reserve=buffer / 1000)
     with _devices(wishes, channels) as devices:
         session = Session(
             devices.sounddevice,
             make_engine,
             devices.find,
             None if wishes.output == NOWHERE else devices.find,
-            Options(channels=channels, reserve=reserve, record=record, record_input=record_input),
+            options,
             before_reopening=devices.restore,
         )
         try:

@@ -8,6 +8,7 @@ leaves its wishes in attributes that the callbacks look at.
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ class Playback:
         idle: set while nothing is expected to come, so that running empty is not counted.
         skip: frames to drop unheard, a wish of the worker; the callback sets it back to 0.
         underruns: times the ring ran empty.
+        emptied: when it last did, by `time.perf_counter`, put back by what it had too little.
         flagged: blocks before which PortAudio says that output came too late.
         device_latency: seconds from the callback to the loudspeaker, by PortAudio's account.
         thread: number of the callback's thread by the system, 0 before the first call.
@@ -101,6 +103,7 @@ class Playback:
         self.idle = False
         self.skip = 0
         self.underruns = 0
+        self.emptied = 0.0
         self.flagged = 0
         self.device_latency = 0.0
         self.thread = 0
@@ -122,6 +125,7 @@ class Playback:
                 outdata[count:] = 0
                 self.playing = False
                 if not self.idle:
+                    self.emptied = time.perf_counter() - (frames - count) / self.sample_rate
                     self.underruns += 1
         else:
             outdata.fill(0)

@@ -31,13 +31,16 @@ DROP_ABOVE = 0.1
 # Both devices are to run for so long without such a pause before anything is played.
 SETTLE_SECONDS = 0.3
 PAUSE_SECONDS = 0.1
-# Every underrun makes the reserve larger by this, up to that.
-MORE_RESERVE = 0.005
+# Every underrun makes the reserve larger, up to this.
 LARGEST_RESERVE = 0.1
-# A minute makes it smaller again, if in none of the last ten the output came as near to running empty as this: a
+# By what was missing and something to spare. After longer than any stall of a busy machine a device has paused, and
+# no reserve is enough: then by little.
+SPARE = 0.005
+LONGEST_STALL = 0.05
+MORE_RESERVE = 0.005
+# A minute makes it smaller again, if in none of the last ten the output came as near to running empty as the spare: a
 # stall that comes every five minutes would else be forgotten in time for the next.
 LESS_RESERVE = 0.001
-SPARE = 0.005
 CALM_SECONDS = 60.0
 CALM_MINUTES = 10
 
@@ -79,7 +82,8 @@ class Processor:
         engine: at the microphone's rate; one or two channels.
         capture: the microphone.
         playback: the loudspeaker; None if nothing is to be heard.
-        reserve: seconds of sound that the output holds against jitter, beyond the microphone's block.
+        reserve: seconds of sound that the output holds against jitter at the least, beyond the microphone's block.
+        first_reserve: what it holds at first, if more: so much jitter makes no gap before it is known.
 
     Attributes:
         strength: of the enhancement, 0 to 1; may be set at any time, as may the next two.
@@ -91,14 +95,21 @@ class Processor:
     """
 
     def __init__(
-        self, engine: Engine, capture: Capture, playback: Playback | None, *, reserve: float = 0.015
+        self,
+        engine: Engine,
+        capture: Capture,
+        playback: Playback | None,
+        *,
+        reserve: float = 0.015,
+        first_reserve: float = 0.0,
     ):
         self.engine = engine
         self.capture = capture
         self.strength = engine.strength
         self.bypassed = False
         self.muted = False
-        self.reserve = self._least_reserve = reserve
+        self._least_reserve = reserve
+        self.reserve = max(reserve, first_reserve)
         self.governor = LoadGovernor()
         blocks = round(10 * capture.sample_rate / capture.block)
         self.input_meter = LevelMeter(blocks)
@@ -213,7 +224,9 @@ class Processor:
         now = time.perf_counter()
         if playback.underruns > self._underruns:
             self._underruns = playback.underruns
-            self.reserve = max(self.reserve, min(self.reserve + MORE_RESERVE, LARGEST_RESERVE))
+            missing = now - playback.emptied
+            more = missing + SPARE if missing < LONGEST_STALL else MORE_RESERVE
+            self.reserve = max(self.reserve, min(self.reserve + more, LARGEST_RESERVE))
             self.drift.retarget(self._wanted())
         if now - self._minute_since < CALM_SECONDS:
             return

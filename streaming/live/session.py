@@ -44,7 +44,8 @@ class Options:
 
     Attributes:
         channels: to enhance, 1 or 2.
-        reserve: seconds of sound that the output holds against jitter.
+        reserve: seconds of sound that the output holds against jitter at the least.
+        first_reserve: what it holds at first, until it is known whether less will do.
         block: seconds of sound per callback.
         record: file for what is heard, None for none.
         record_input: file for what the microphone gave.
@@ -52,6 +53,7 @@ class Options:
 
     channels: int = 1
     reserve: float = 0.015
+    first_reserve: float = 0.030
     block: float = BLOCK_SECONDS
     record: Path | None = None
     record_input: Path | None = None
@@ -130,7 +132,13 @@ class Session:
             engine = make_engine(capture.sample_rate, self.options.channels, capture.block)
             playback = self._output.opened.end if self._output and self._output.opened else None
             assert playback is None or isinstance(playback, Playback)
-            self.processor = Processor(engine, capture, playback, reserve=self.options.reserve)
+            self.processor = Processor(
+                engine,
+                capture,
+                playback,
+                reserve=self.options.reserve,
+                first_reserve=self.options.first_reserve,
+            )
             if self.options.record is not None:
                 self.start_recording(self.options.record)
             if self.options.record_input is not None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from audio_enh.streaming.live import drift, processor
+from audio_enh.streaming.live import drift, endpoints, processor
 from audio_enh.streaming.live.endpoints import Capture, Playback
 from audio_enh.streaming.live.processor import Processor
 
@@ -44,6 +44,7 @@ class World:
     Args:
         in_ppm, out_ppm: by how much the clocks are fast.
         jitter: of the callbacks, in seconds, uniform.
+        first_reserve: see `Processor`.
     """
 
     def __init__(
@@ -57,16 +58,18 @@ class World:
         jitter=0.002,
         in_channels=1,
         out_channels=1,
+        first_reserve=0.0,
         sound=lambda t: np.sin(2 * np.pi * 440 * t),
     ):
         self.now = 100.0
         clock = SimpleNamespace(perf_counter=lambda: self.now)
         monkeypatch.setattr(drift, "time", clock)
         monkeypatch.setattr(processor, "time", clock)
+        monkeypatch.setattr(endpoints, "time", clock)
         self.capture = Capture(in_rate, in_channels, in_rate // 100)
         self.playback = Playback(out_rate, out_channels, out_rate // 100)
         self.engine = PassThrough(in_rate)
-        self.processor = Processor(self.engine, self.capture, self.playback)
+        self.processor = Processor(self.engine, self.capture, self.playback, first_reserve=first_reserve)
         self.rng = np.random.default_rng(0)
         self.jitter = jitter
         self.sound = sound

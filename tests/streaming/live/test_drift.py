@@ -120,8 +120,19 @@ def test_stalls_that_come_every_five_minutes_are_not_forgotten(monkeypatch):
         world.run(15)
         world.run(0.035, silent="worker")
         underruns.append(world.playback.underruns)
-    # Until 15 ms have become 35, and never again.
-    assert underruns[5] == underruns[-1] == 4
+    # The first one tells how long they are.
+    assert underruns[0] == underruns[-1] == 1
+
+
+def test_a_larger_first_reserve_is_given_up_when_less_will_do(monkeypatch):
+    monkeypatch.setattr(processor, "CALM_SECONDS", 2.0)  # of 60
+    world = World(monkeypatch, in_rate=16000, out_rate=16000, first_reserve=0.03)
+    world.run(8)
+    assert world.history[-1][2] == pytest.approx(0.040, abs=0.001)
+    world.run(60)
+    assert world.processor.reserve == pytest.approx(0.015)
+    assert world.history[-1][2] == pytest.approx(0.025, abs=0.002)
+    assert world.playback.underruns == 0
 
 
 def test_jitter_that_is_too_much_for_the_reserve_is_learned(monkeypatch):
