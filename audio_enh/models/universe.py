@@ -15,10 +15,10 @@ from audio_enh.diffusion.noise import Noise, position_noise
 from audio_enh.diffusion.sampling import OnStep, tell
 from audio_enh.models.generative import GenerativeModel
 from audio_enh.models.universe_condition import ConditionNetwork
-from audio_enh.models.universe_heads import DecouplingHead, Mixture, MixtureHead
+from audio_enh.models.universe_heads import DecouplingHead, MaskingHead, Mixture, MixtureHead
 from audio_enh.models.universe_score import EmbeddingKind, ScoreNetwork
 
-HeadKind = Literal["mixture", "decoupling"]
+HeadKind = Literal["mixture", "decoupling", "masking"]
 Preconditioning = Literal["none", "edm"]
 
 # Frames at either end of a window that padding reaches: four blocks of four frames.
@@ -50,10 +50,14 @@ class Universe(GenerativeModel):
         embedding, embedding_features, embedding_dimensions: of the noise level, see :class:`ScoreNetwork`.
         weight_normalised: weights as magnitude and direction.
         antialiasing: filters at the score network's changes of rate.
-        head: how the condition network's features become an estimate: "mixture" or "decoupling".
+        mel_exponent: of the power in it; below 1 quiet bands are heard beside loud ones.
+        head: how the condition network's features become an estimate: "mixture", "decoupling" or "masking".
         mixture_components: of the former.
         preconditioning: "edm": the score network predicts the clean signal after the factors of Karras et al. 2022
             (arXiv 2206.00364, table 1); "none": it predicts the score.
+        residual_db: None: the score network makes the clean signal, as in the papers. A number: it makes what the
+            condition network's estimate lacks of it (as residual diffusion does in Lemercier et al. 2023,
+            arXiv 2212.11851, by other means), and this is the level of that.
         level_db: the networks' signals have this root mean square, and no mean.
         sigma_min, sigma_max: noise levels at times 0 and 1.
         epsilon, steps: of the sampler, see :func:`sample_consistently`.
@@ -73,6 +77,7 @@ class Universe(GenerativeModel):
         rates: Sequence[int] = (2, 4, 4, 5),
         mel_bands: int = 80,
         mel_sample_rate: int | None = None,
+        mel_exponent: float = 1.0,
         embedding: EmbeddingKind = "fourier",
         embedding_features: int = 32,
         embedding_dimensions: int = 512,
@@ -81,6 +86,7 @@ class Universe(GenerativeModel):
         head: HeadKind = "mixture",
         mixture_components: int = 3,
         preconditioning: Preconditioning = "none",
+        residual_db: float | None = None,
         level_db: float = -26.0,
         sigma_min: float = 5e-4,
         sigma_max: float = 5.0,
@@ -90,8 +96,8 @@ class Universe(GenerativeModel):
         sampler: str = "langevin",
     ):
         super().__init__()
-        if head not in ("mixture", "decoupling"):
-            raise ValueError(f"head must be mixture or decoupling, not {head!r}")
+        if head not in ("mixture", "decoupling", "masking"):
+            raise ValueError(f"head must be mixture, decoupling or masking, not {head!r}")
         if preconditioning not in ("none", "edm"):
             raise ValueError(f"preconditioning must be none or edm, not {preconditioning!r}")
         if not 0 < sigma_min <= warm_sigma <= sigma_max:
@@ -101,7 +107,7 @@ class Universe(GenerativeModel):
             )
         self.sample_rate = sample_rate
         self.condition = ConditionNetwork(
-            sample_rate, channels, rates, mel_bands, mel_sample_rate, weight_normalised
+            sample_rate, channels, rates, mel_bands, mel_sample_rate, weight_normalised, mel_exponent
         )
         self.score_network = ScoreNetwork(
             channels,
@@ -117,10 +123,15 @@ class Universe(GenerativeModel):
         if head == "mixture":
             self.head = MixtureHead(channels, 1, mixture_components)
             self.latent_head = MixtureHead(self.condition.latent_channels, mel_bands, mixture_components)
-        else:
+        elif head == "decoupling":
             self.head = DecouplingHead(channels)
+        else:
+            self.head = MaskingHead(channels, self.condition.latent_channels, self.condition.rate)
         self.preconditioning = preconditioning
-        self.sigma_data = 10 ** (level_db / 20)
+        self.residual = residual_db is not None
+        self.signal_level = 10 ** (level_db / 20)
+        # Standard deviation of what the score network makes.
+        self.sigma_data = self.signal_level if residual_db is None else 10 ** (residual_db / 20)
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
         self.epsilon = epsilon
@@ -169,11 +180,13 @@ class Universe(GenerativeModel):
         warm = sampler == "warm"
         steps = self._default_steps(warm) if steps is None else steps
         self._check_sampling(sampler, steps)
-        gain = self.sigma_data / _RMS_OF_LEVEL_ONE
+        gain = self.signal_level / _RMS_OF_LEVEL_ONE
         y = self.whole_frames(_without_mean(audio * gain))[:, None]
-        conditions, features, _ = self.condition(y)
+        conditions, features, latent = self.condition(y)
+        estimate = self.estimate(features, latent, y) if steps == 0 or warm or self.residual else None
         if steps == 0:
-            x = self.estimate(features)
+            assert estimate is not None
+            x = estimate
             tell(on_step, 0, 1)
         else:
             x = sample_consistently(
@@ -183,9 +196,12 @@ class Universe(GenerativeModel):
                 sigma_min=self.sigma_min,
                 sigma_max=self.warm_sigma if warm else self.sigma_max,
                 epsilon=self.epsilon,
-                start=self.estimate(features) if warm else None,
+                start=None if self.residual else estimate,
                 on_step=on_step,
             )
+            if self.residual:
+                assert estimate is not None
+                x = estimate + x
         return x[:, 0, : audio.shape[1]] / gain
 
     # Signals as the networks see them, and what the networks say of them; training calls these.
@@ -197,7 +213,7 @@ class Universe(GenerativeModel):
         """
         audio = _without_mean(audio)
         level = self.measure_level(audio if like is None else _without_mean(like))
-        return audio * (self.sigma_data / _RMS_OF_LEVEL_ONE / level)
+        return audio * (self.signal_level / _RMS_OF_LEVEL_ONE / level)
 
     def whole_frames(self, audio: Tensor) -> Tensor:
         """``(batch, samples)`` followed by silence up to what the networks take, at least one frame."""
@@ -211,7 +227,7 @@ class Universe(GenerativeModel):
         """Gradient of the noisy state's log density.
 
         Args:
-            x: states ``(batch, 1, samples)``.
+            x: states ``(batch, 1, samples)``: of the clean signal, or of what the estimate lacks.
             sigma: their noise levels ``(batch,)``.
             conditions: of the condition network.
         """
@@ -223,9 +239,14 @@ class Universe(GenerativeModel):
         # (D - x) / sigma^2 with D = c_skip x + c_out F; c_skip - 1 = -(sigma total)^2, without the cancellation.
         return out * (self.sigma_data * total / level) - x * total.square()
 
-    def estimate(self, features: Tensor) -> Tensor:
-        """The condition network's own estimate, ``(batch, 1, samples)``, of its features."""
-        out = self.head(features)
+    def estimate(self, features: Tensor, latent: Tensor, audio: Tensor) -> Tensor:
+        """The condition network's own estimate, ``(batch, 1, samples)``.
+
+        Args:
+            features, latent: of the condition network.
+            audio: damaged signal that it heard, ``(batch, 1, samples)``.
+        """
+        out = self.head(features, latent, audio) if isinstance(self.head, MaskingHead) else self.head(features)
         return out.expectation() if isinstance(out, Mixture) else out.float()
 
     def _default_steps(self, warm: bool) -> int:

@@ -120,6 +120,7 @@ class ConditionNetwork(nn.Module):
         mel_bands: number of bands of the mel spectrogram.
         mel_sample_rate: at which its bands are laid out, if not at ``sample_rate``.
         weight_normalised: see :func:`normalised`.
+        mel_exponent: of the power in it, see :class:`MelSpectrogram`.
     """
 
     def __init__(
@@ -130,11 +131,12 @@ class ConditionNetwork(nn.Module):
         mel_bands: int = 80,
         mel_sample_rate: int | None = None,
         weight_normalised: bool = False,
+        mel_exponent: float = 1.0,
     ):
         super().__init__()
         self.rate = math.prod(rates)
         self.latent_channels = channels * 2 ** len(rates)
-        mel = MelSpectrogram(mel_sample_rate or sample_rate, self.rate, mel_bands)
+        mel = MelSpectrogram(mel_sample_rate or sample_rate, self.rate, mel_bands, exponent=mel_exponent)
         self.input_conv = normalised(nn.Conv1d(1, channels, 3, padding="same"), weight_normalised)
         self.input_mel = MelAdapter(mel, mel_bands, self.latent_channels, weight_normalised)
         self.encoder = ConditionEncoder(channels, rates, weight_normalised)

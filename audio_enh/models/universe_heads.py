@@ -75,6 +75,57 @@ class DecouplingHead(nn.Module):
         return self.conv(self.snake(features))
 
 
+class MaskingHead(nn.Module):
+    """A complex mask on the damaged signal's spectrum, from the latent, and what a :class:`DecouplingHead` adds. Ours.
+
+    At first the estimate is the damaged signal. What only has to be attenuated need not be made anew from features:
+    short trainings get much further than with the other heads.
+
+    Args:
+        in_channels: of the features.
+        latent_channels: of the latent representation.
+        hop_length: samples per frame of it. Frames lie as those of the mel spectrogram, four hops long.
+    """
+
+    window: Tensor
+
+    def __init__(self, in_channels: int, latent_channels: int, hop_length: int):
+        super().__init__()
+        self.hop_length = hop_length
+        self.n_fft = 4 * hop_length
+        self.mask = PReLUConv(latent_channels, 2 * (self.n_fft // 2 + 1), 3, weight_normalised=False)
+        self.rest = DecouplingHead(in_channels)
+        self.register_buffer("window", torch.hann_window(self.n_fft).sqrt(), persistent=False)
+        assert self.rest.conv.bias is not None
+        with torch.no_grad():
+            for parameter in (*self.mask.conv.parameters(), *self.rest.conv.parameters()):
+                parameter.mul_(0.01)
+
+    def forward(self, features: Tensor, latent: Tensor, audio: Tensor) -> Tensor:
+        """Features ``(batch, in_channels, samples)``, latent ``(batch, latent_channels, frames)`` and damaged signal
+        ``(batch, 1, samples)`` to ``(batch, 1, samples)``."""
+        change = self.mask(latent)
+        rest = self.rest(features)
+        with torch.autocast(audio.device.type, enabled=False):
+            real, imaginary = change.float().transpose(1, 2).chunk(2, dim=2)
+            around = self.n_fft - self.hop_length
+            padded = F.pad(audio[:, 0].float(), (around // 2, around - around // 2))
+            frames = padded.unfold(1, self.n_fft, self.hop_length) * self.window
+            masked = torch.fft.irfft(torch.fft.rfft(frames) * torch.complex(1 + real, imaginary), self.n_fft)
+            gain = self.window.square().expand(1, frames.shape[1], -1)
+            masked = self._overlap(masked * self.window) / self._overlap(gain)
+            return masked[:, None] + rest.float()
+
+    def _overlap(self, frames: Tensor) -> Tensor:
+        """``(batch, frames, n_fft)`` added up, without what lies around the signal: ``(batch, samples)``."""
+        hop, count = self.hop_length, frames.shape[1]
+        parts = frames.unflatten(2, (4, hop))
+        total = sum(F.pad(parts[:, :, i], (0, 0, i, 3 - i)) for i in range(4))
+        assert isinstance(total, Tensor)
+        before = (self.n_fft - hop) // 2
+        return total.flatten(1)[:, before : before + count * hop]
+
+
 class AliasFreeSnake(nn.Module):
     r"""The periodic activation ``x + sin^2(a x) / a`` of Ziyin et al. 2020 (arXiv 2006.08195) at twice the rate.
 

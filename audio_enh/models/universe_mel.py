@@ -25,20 +25,22 @@ def mel_filters(bands: int, n_fft: int, sample_rate: int) -> Tensor:
 
 
 class MelSpectrogram(nn.Module):
-    """Power in mel bands, one frame per step of the networks' lowest rate, of mean power 1.
+    """Power in mel bands to some power, one frame per step of the networks' lowest rate, of mean square 1.
 
     Args:
         sample_rate: in Hz.
         hop_length: samples per frame.
         bands: number of bands.
         oversampling: length of the window in hops.
+        exponent: of the power; 1 in UNIVERSE. Below 1, quiet bands are heard beside loud ones.
     """
 
     window: Tensor
     filters: Tensor
 
-    def __init__(self, sample_rate: int, hop_length: int, bands: int = 80, oversampling: int = 4):
+    def __init__(self, sample_rate: int, hop_length: int, bands: int = 80, oversampling: int = 4, exponent: float = 1.0):
         super().__init__()
+        self.exponent = exponent
         self.hop_length = hop_length
         self.n_fft = oversampling * hop_length
         self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
@@ -54,6 +56,8 @@ class MelSpectrogram(nn.Module):
             spectrum = torch.fft.rfft(frames * self.window)
             power = spectrum.real.square() + spectrum.imag.square()
             mel = (power @ self.filters).transpose(1, 2)
+            if self.exponent != 1:
+                mel = mel.clamp(min=1e-10) ** self.exponent
             norm = mel.square().sum(dim=1, keepdim=True).mean(dim=2, keepdim=True)
             # The slope of the square root at 0 is infinite: silence would send NaN back.
             return mel / norm.clamp(min=1e-10).sqrt()

@@ -62,7 +62,7 @@ def test_no_steps_are_the_estimate_of_the_condition_network():
     audio = noise(2, 1600)
     y = model.normalise(audio)
     with torch.no_grad():
-        expected = model.estimate(model.condition(y[:, None])[1])[:, 0]
+        expected = model.estimate(*model.condition(y[:, None])[1:], y[:, None])[:, 0]
     gain = (y.norm(dim=1) / (audio - audio.mean(1, keepdim=True)).norm(dim=1))[:, None]
     # The level at inference is that of the signal with its mean, here hardly another.
     torch.testing.assert_close(model.enhance(audio, steps=0), expected / gain, rtol=1e-2, atol=1e-5)
