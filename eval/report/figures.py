@@ -21,6 +21,8 @@ _WIDTH = 440
 _MARGIN = 14
 _ROW_HEIGHT = 54
 _SCATTER = 300
+# More systems than colours are told apart by their names.
+_MAX_UNNAMED = len(COLOURS)
 
 
 def distribution(
@@ -57,6 +59,9 @@ def distribution(
                 system, values, stats[system], colours[system], x, _ROW_HEIGHT * index, metric, low, high
             )
         )
+        if len(present) > _MAX_UNNAMED:
+            y = _ROW_HEIGHT * index + 14
+            parts.append(f'<text class="tick" x="{_MARGIN}" y="{y}">{escape(system)}</text>')
     return _svg(_WIDTH, bottom + 22, f"Distribution of {metric.label}", parts)
 
 

@@ -22,6 +22,8 @@ from .tables import BY_NAME, MISSING, failures_by_detail, interval, label, numbe
 _SCATTERED = ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "dnsmos_ovrl", "covl")
 _MAX_SCATTERS = 4
 _LISTED_FAILURES = 200
+# With more systems each is a row of the summary instead of columns.
+_MAX_SIDE_BY_SIDE = 4
 
 
 def to_html(
@@ -62,7 +64,8 @@ def to_html(
     body = "".join(
         f'<section id="{anchor}"><h2>{title}</h2>{content}</section>' for anchor, title, content in sections
     )
-    title = f"Evaluation of {', '.join(systems) or 'the noisy input'}"
+    named = ", ".join(systems) if len(systems) < _MAX_SIDE_BY_SIDE else f"{len(systems)} systems"
+    title = f"Evaluation of {named or 'the noisy input'}"
     assets = resources.files(__package__)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -94,6 +97,15 @@ def _sentence(text: str) -> str:
 
 
 def _summary(summary: EvaluationSummary, colours: Mapping[str, str]) -> str:
+    table = _side_by_side if len(summary.systems) <= _MAX_SIDE_BY_SIDE else _one_below_the_other
+    note = (
+        "Mean over files, in brackets its 95 % interval. Gain: over the noisy input, file"
+        " by file. p: Wilcoxon signed-rank test, adjusted for the number of metrics (Holm)."
+    )
+    return _wide(table(summary, colours)) + f'<p class="small">{note}</p>'
+
+
+def _side_by_side(summary: EvaluationSummary, colours: Mapping[str, str]) -> str:
     head = ["<th>metric</th>"]
     for system in summary.systems:
         head.append(f'<th class="n">{_dot(colours[system])}{escape(system)}</th>')
@@ -108,13 +120,24 @@ def _summary(summary: EvaluationSummary, colours: Mapping[str, str]) -> str:
             if system in summary.against_noisy:
                 cells.append(_gain_cells(summary.against_noisy[system].get(name), metric))
         body.append(f"<tr>{''.join(cells)}</tr>")
-    note = (
-        "Mean over files, in brackets its 95 % interval. Gain: over the noisy input, file"
-        " by file. p: Wilcoxon signed-rank test, adjusted for the number of metrics (Holm)."
-    )
-    return _wide(f"<table><thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table>") + (
-        f'<p class="small">{note}</p>'
-    )
+    return f"<table><thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _one_below_the_other(summary: EvaluationSummary, colours: Mapping[str, str]) -> str:
+    head = ["<th>system</th>"]
+    for name in summary.metrics:
+        head.append(f'<th class="n">{escape(label(BY_NAME[name]))}</th>')
+        if summary.against_noisy:
+            head.append('<th class="n">gain</th><th class="n">better in</th><th class="n">p</th>')
+    body = []
+    for system in summary.systems:
+        cells = [f"<th>{_dot(colours[system])}{escape(system)}</th>"]
+        for name in summary.metrics:
+            cells.append(_score_cell(summary.scores[system].get(name), BY_NAME[name], summary.files))
+            if summary.against_noisy:
+                cells.append(_gain_cells(summary.against_noisy.get(system, {}).get(name), BY_NAME[name]))
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table><thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
 def _score_cell(stat: Summary | None, metric: Metric, files: int) -> str:
