@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +20,9 @@ import soundfile
 from audio_enh.eval.evaluation import Evaluation, Request, evaluate
 from audio_enh.eval.report.clips import MAX_SECONDS, make_clips
 from audio_enh.eval.report.figures import nice_ticks
+from audio_enh.eval.report.html import to_html
+from audio_enh.eval.rows import NOISY
+from audio_enh.eval.summary import summarise_rows
 from tests.eval.synthesis import RATE, noisy, speech, write
 
 HOSTILE = 'a & b <!--<script>alert("x")</script>'
@@ -140,6 +144,27 @@ def test_page_stands_alone(evaluation: Evaluation) -> None:
     # The hostile file name is text: it opens no element, in the tables nor in the script's data.
     scripts = [attributes for tag, attributes in page.elements if tag == "script"]
     assert scripts == [{"type": "application/json", "id": "rows-data"}, {}]
+
+
+def test_many_systems_stand_below_each_other(evaluation: Evaluation) -> None:
+    names = [f"system {number} & more" for number in range(7)]
+    rows = [row for row in evaluation.rows if row.system == NOISY]
+    rows += [
+        replace(row, system=name, warnings=[])
+        for name in names
+        for row in evaluation.rows
+        if row.system != NOISY
+    ]
+    summary = summarise_rows(rows)
+    text = to_html(evaluation.manifest, summary, rows, {}, clips=0, best_clips=0)
+    assert "<h1>Evaluation of 7 systems</h1>" in text
+    assert not Page(text).unbalanced
+    table = text[text.index('id="summary"') : text.index('id="distributions"')]
+    assert table.count("<tr>") == 1 + 1 + len(names)
+    mean = f"{summary.scores[names[0]]['si_sdr'].mean:.2f}"
+    assert table.count(f"<b>{mean}</b>") == len(names)
+    # As there are more of them than colours, each is named in every plot.
+    assert text.count(">system 3 &amp; more</text>") == len(summary.metrics)
 
 
 def test_sound_on_the_page_is_the_sound_of_the_file(evaluation: Evaluation) -> None:
