@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from audio_enh.data.datasets import Batch, TrainingData
 from audio_enh.data.packed import AudioFolder, PackedAudio
-from audio_enh.distortions import PackedSounds, RandomDamage, Recordings
-from audio_enh.distortions.damage import COUNTS
+from audio_enh.distortions import RandomDamage, Recordings
+from audio_enh.distortions.damage import CHAIN, COUNTS, ROUND
 
 # Root mean square below which a stretch is taken for silence, and how often another one is drawn.
 _SILENCE, _TRIES = 1e-3, 5
@@ -23,13 +27,22 @@ class DamagedDataset(Dataset[Batch]):
         damage: what is done to it.
         seconds: duration of an item.
         seed: of the whole data set.
+        kinds: of damage that items get in turn; see :meth:`RandomDamage.draw`.
     """
 
-    def __init__(self, speech: PackedAudio, damage: RandomDamage, seconds: float, seed: int):
+    def __init__(
+        self,
+        speech: PackedAudio,
+        damage: RandomDamage,
+        seconds: float,
+        seed: int,
+        kinds: Sequence[str] = (CHAIN,),
+    ):
         self.speech = speech
         self.damage = damage
         self.length = round(seconds * speech.sample_rate)
         self.seed = seed
+        self.kinds = tuple(kinds)
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng((self.seed, index))
@@ -38,76 +51,56 @@ class DamagedDataset(Dataset[Batch]):
             if np.sqrt(np.mean(np.square(clean))) > _SILENCE:
                 break
             clean = self.speech.draw(rng, self.length, loop=False)
-        damaged = self.damage(clean[None], self.speech.sample_rate, rng)
+        kind = self.kinds[index % len(self.kinds)]
+        damaged = self.damage(clean[None], self.speech.sample_rate, rng, kind)
         noisy, target = (
             torch.from_numpy(np.ascontiguousarray(x[0])) for x in (damaged.audio, damaged.target)
         )
         return Batch(noisy, target, torch.tensor(float("nan")), torch.tensor(index))
 
 
+@dataclass(eq=False, repr=False)
 class DamageData(TrainingData):
     """Speech damaged anew for every item by :class:`audio_enh.distortions.RandomDamage`.
 
-    Args:
+    Validation items are damaged by one distortion of each family in turn, then by two random chains.
+
+    Attributes:
         speech, valid_speech: clean speech, of other speakers for validation.
         noise, valid_noise, rooms, valid_rooms, talkers: recordings for the distortions that need some; bundled ones
             where None. ``talkers`` are never a target; validation uses the bundled ones.
         counts: probability of 1, 2, ... distortions.
         severity: from where to where it is drawn, within 0 to 1.
 
-    The other arguments are those of :class:`TrainingData`.
+    The others are those of :class:`TrainingData`.
     """
 
-    def __init__(
-        self,
-        speech: AudioFolder,
-        valid_speech: AudioFolder,
-        noise: AudioFolder | None = None,
-        valid_noise: AudioFolder | None = None,
-        rooms: AudioFolder | None = None,
-        valid_rooms: AudioFolder | None = None,
-        talkers: AudioFolder | None = None,
-        counts: tuple[float, ...] = COUNTS,
-        severity: tuple[float, float] = (0.0, 1.0),
-        sample_rate: int = 16000,
-        seconds: float = 2.0,
-        valid_seconds: float = 4.0,
-        batch_size: int = 16,
-        steps_per_epoch: int = 500,
-        valid_items: int = 64,
-        workers: int = 1,
-        cache: str = "~/.cache/audio_enh",
-        seed: int = 0,
-    ):
-        super().__init__(
-            sample_rate,
-            seconds,
-            valid_seconds,
-            batch_size,
-            steps_per_epoch,
-            valid_items,
-            workers,
-            cache,
-            seed,
-        )
-        self.speech, self.valid_speech = speech, valid_speech
-        self.folders = {"noise": noise, "rooms": rooms, "talkers": talkers}
-        self.valid_folders = {"noise": valid_noise, "rooms": valid_rooms}
-        self.counts = tuple(counts)
-        self.severity = (severity[0], severity[1])
+    speech: AudioFolder
+    valid_speech: AudioFolder
+    noise: AudioFolder | None = None
+    valid_noise: AudioFolder | None = None
+    rooms: AudioFolder | None = None
+    valid_rooms: AudioFolder | None = None
+    talkers: AudioFolder | None = None
+    counts: Sequence[float] = COUNTS
+    severity: Sequence[float] = (0.0, 1.0)
+
+    @property
+    def valid_groups(self) -> tuple[str, ...]:
+        return tuple(kind.replace(" ", "_") for kind in ROUND)
 
     def prepare_data(self) -> None:
         self.setup()
 
     def setup(self, stage: str | None = None) -> None:
-        self.train_set = DamagedDataset(
-            self._pack(self.speech.files()), self._damage(self.folders), self.seconds, self.seed
-        )
+        damage = self._damage(noise=self.noise, rooms=self.rooms, talkers=self.talkers)
+        self.train_set = DamagedDataset(self._pack(self.speech.files()), damage, self.seconds, self.seed)
+        damage = self._damage(noise=self.valid_noise, rooms=self.valid_rooms)
         self.valid_set = DamagedDataset(
-            self._pack(self.valid_speech.files()), self._damage(self.valid_folders), self.valid_seconds, 0
+            self._pack(self.valid_speech.files()), damage, self.valid_seconds, 0, kinds=ROUND
         )
 
-    def _damage(self, folders: dict[str, AudioFolder | None]) -> RandomDamage:
-        found = {name: folder.files() for name, folder in folders.items() if folder is not None}
-        packed = {name: PackedSounds(self._pack(files)) for name, files in found.items() if files}
-        return RandomDamage(Recordings(**packed), counts=self.counts, severity=self.severity)
+    def _damage(self, **folders: AudioFolder | None) -> RandomDamage:
+        recordings = Recordings.from_folders(self.sample_rate, Path(self.cache).expanduser(), **folders)
+        low, high = self.severity
+        return RandomDamage(recordings, tuple(self.counts), (low, high))

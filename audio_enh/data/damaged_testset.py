@@ -11,14 +11,11 @@ import numpy as np
 import soundfile
 
 from audio_enh.data.packed import AudioFolder, PackedAudio
-from audio_enh.distortions import FAMILIES, PackedSounds, RandomDamage, Recordings
-from audio_enh.distortions.damage import COUNTS
+from audio_enh.distortions import RandomDamage, Recordings
+from audio_enh.distortions.damage import COUNTS, ROUND
 from audio_enh.errors import UserError
 
 log = logging.getLogger(__name__)
-
-#: The families in turn, then two random chains (None): what an item of a test or validation set is damaged by.
-ROUND: tuple[str | None, ...] = (*(family.name for family in FAMILIES), None, None)
 
 # Largest magnitude in a file.
 _HEADROOM = 0.99
@@ -77,16 +74,8 @@ def build_damaged_set(
     usable = np.flatnonzero(talk.lengths >= max(1, shortest))
     if usable.size == 0:
         raise UserError(f"no speech file in '{speech.path}' lasts {seconds[0]} s or more")
-    found = {
-        name: source.files()
-        for name, source in {"noise": noise, "rooms": rooms, "talkers": talkers}.items()
-        if source is not None
-    }
-    packed = {n: PackedSounds(PackedAudio(f, sample_rate, store)) for n, f in found.items() if f}
-    try:
-        damage = RandomDamage(Recordings(**packed), tuple(counts), (severity[0], severity[1]))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    recordings = Recordings.from_folders(sample_rate, store, noise=noise, rooms=rooms, talkers=talkers)
+    damage = RandomDamage(recordings, tuple(counts), (severity[0], severity[1]))
     for name, reason in damage.missing.items():
         log.warning("without %s: %s", name, reason)
 
@@ -100,19 +89,18 @@ def build_damaged_set(
         (made / "clean").mkdir()
         rows = []
         for i, index in enumerate(order):
-            family = ROUND[i % len(ROUND)]
+            kind = ROUND[i % len(ROUND)]
             clean = talk.read(int(index), 0, longest)
-            item = damage(clean[None], sample_rate, np.random.default_rng((seed, i)), family)
+            item = damage(clean[None], sample_rate, np.random.default_rng((seed, i)), kind)
             highest = max(float(np.abs(x).max()) for x in (item.audio, item.target))
             gain = min(1.0, _HEADROOM / max(highest, _HEADROOM))
-            label = family or "chain"
-            name = f"{i:04d}_{label.replace(' ', '_')}.flac"
+            name = f"{i:04d}_{kind.replace(' ', '_')}.flac"
             soundfile.write(made / "noisy" / name, item.audio[0] * gain, sample_rate, "PCM_16")
             soundfile.write(made / "clean" / name, item.target[0] * gain, sample_rate, "PCM_16")
             rows.append(
                 {
                     "file": name,
-                    "family": label,
+                    "family": kind,
                     "distortions": " ".join(each.name for each in item.record),
                     "severities": " ".join(f"{each.severity:.3f}" for each in item.record),
                     "chain": ", ".join(str(each) for each in item.record),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,10 +136,11 @@ class ForwardSampler(Sampler[int]):
         return self.size
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TrainingData(lightning.LightningDataModule, ABC):
-    """What mixtures and pairs have in common: batches that a resumed or distributed run sees as an unbroken one.
+    """What all data modules have in common: batches that a resumed or distributed run sees as an unbroken one.
 
-    Args:
+    Attributes:
         sample_rate: in Hz.
         seconds, valid_seconds: duration of an item.
         batch_size: items of a step, in each process.
@@ -149,31 +151,25 @@ class TrainingData(lightning.LightningDataModule, ABC):
         seed: of all that is drawn.
     """
 
-    train_set: Dataset[Batch]
-    valid_set: Dataset[Batch]
+    sample_rate: int = 16000
+    seconds: float = 2.0
+    valid_seconds: float = 4.0
+    batch_size: int = 16
+    steps_per_epoch: int = 500
+    valid_items: int = 64
+    workers: int = 1
+    cache: str = "~/.cache/audio_enh"
+    seed: int = 0
 
-    def __init__(
-        self,
-        sample_rate: int,
-        seconds: float,
-        valid_seconds: float,
-        batch_size: int,
-        steps_per_epoch: int,
-        valid_items: int,
-        workers: int,
-        cache: str,
-        seed: int,
-    ):
+    def __post_init__(self) -> None:
         super().__init__()
-        self.sample_rate = sample_rate
-        self.seconds = seconds
-        self.valid_seconds = valid_seconds
-        self.batch_size = batch_size
-        self.steps_per_epoch = steps_per_epoch
-        self.valid_items = valid_items
-        self.workers = workers
-        self.cache = Path(cache).expanduser()
-        self.seed = seed
+        self.train_set: Dataset[Batch]
+        self.valid_set: Dataset[Batch]
+
+    @property
+    def valid_groups(self) -> tuple[str, ...]:
+        """Names of the groups that validation items belong to in turn, for scores by group; none by default."""
+        return ()
 
     @abstractmethod
     def prepare_data(self) -> None:
@@ -206,111 +202,65 @@ class TrainingData(lightning.LightningDataModule, ABC):
         return batches * self.batch_size * self.trainer.world_size
 
     def _pack(self, files: list[Path]) -> PackedAudio:
-        return PackedAudio(files, self.sample_rate, self.cache)
+        return PackedAudio(files, self.sample_rate, Path(self.cache).expanduser())
 
 
+@dataclass(eq=False, repr=False)
 class MixtureData(TrainingData):
     """Training and validation mixtures from folders or manifests.
 
-    Args:
+    Attributes:
         speech, noise: training audio.
         valid_speech, valid_noise: other speakers and other recordings, for validation.
         rooms, valid_rooms: recorded room responses.
         interferers: speech for babble.
         mix, valid_mix: the mixtures' statistics.
 
-    The other arguments are those of :class:`TrainingData`.
+    The others are those of :class:`TrainingData`.
     """
 
-    def __init__(
-        self,
-        speech: AudioFolder,
-        noise: AudioFolder,
-        valid_speech: AudioFolder,
-        valid_noise: AudioFolder,
-        rooms: AudioFolder | None = None,
-        valid_rooms: AudioFolder | None = None,
-        interferers: AudioFolder | None = None,
-        mix: MixConfig | None = None,
-        valid_mix: MixConfig | None = None,
-        sample_rate: int = 16000,
-        seconds: float = 2.0,
-        valid_seconds: float = 4.0,
-        batch_size: int = 16,
-        steps_per_epoch: int = 500,
-        valid_items: int = 64,
-        workers: int = 1,
-        cache: str = "~/.cache/audio_enh",
-        seed: int = 0,
-    ):
-        super().__init__(
-            sample_rate,
-            seconds,
-            valid_seconds,
-            batch_size,
-            steps_per_epoch,
-            valid_items,
-            workers,
-            cache,
-            seed,
-        )
-        self.folders = {"speech": speech, "noise": noise, "rooms": rooms, "interferers": interferers}
-        self.valid_folders = {"speech": valid_speech, "noise": valid_noise, "rooms": valid_rooms}
-        self.mix = mix or MixConfig()
-        self.valid_mix = valid_mix or MixConfig()
+    speech: AudioFolder
+    noise: AudioFolder
+    valid_speech: AudioFolder
+    valid_noise: AudioFolder
+    rooms: AudioFolder | None = None
+    valid_rooms: AudioFolder | None = None
+    interferers: AudioFolder | None = None
+    mix: MixConfig = field(default_factory=MixConfig)
+    valid_mix: MixConfig = field(default_factory=MixConfig)
 
     def prepare_data(self) -> None:
-        for folders, mix in ((self.folders, self.mix), (self.valid_folders, self.valid_mix)):
-            self._mixer(folders, mix)
+        self.setup()
 
     def setup(self, stage: str | None = None) -> None:
-        self.train_set = MixtureDataset(self._mixer(self.folders, self.mix), self.seconds, self.seed)
-        self.valid_set = MixtureDataset(
-            self._mixer(self.valid_folders, self.valid_mix), self.valid_seconds, seed=0
-        )
+        training = {
+            "speech": self.speech,
+            "noise": self.noise,
+            "rooms": self.rooms,
+            "interferers": self.interferers,
+        }
+        validation = {"speech": self.valid_speech, "noise": self.valid_noise, "rooms": self.valid_rooms}
+        self.train_set = MixtureDataset(self._mixer(training, self.mix), self.seconds, self.seed)
+        self.valid_set = MixtureDataset(self._mixer(validation, self.valid_mix), self.valid_seconds, seed=0)
 
     def _mixer(self, folders: dict[str, AudioFolder | None], mix: MixConfig) -> Mixer:
         files = {name: folder.files() for name, folder in folders.items() if folder is not None}
         return Mixer(**{name: self._pack(found) for name, found in files.items() if found}, config=mix)
 
 
+@dataclass(eq=False, repr=False)
 class PairedData(TrainingData):
     """Noisy files with their clean ones, such as VoiceBank-DEMAND.
 
-    Args:
+    Attributes:
         pairs: for training.
         valid_pairs: of other speakers, for validation; ``valid_items`` of them, evenly spread.
 
-    The other arguments are those of :class:`TrainingData`.
+    The others are those of :class:`TrainingData`.
     """
 
-    def __init__(
-        self,
-        pairs: PairFolder,
-        valid_pairs: PairFolder,
-        sample_rate: int = 16000,
-        seconds: float = 2.0,
-        valid_seconds: float = 4.0,
-        batch_size: int = 16,
-        steps_per_epoch: int = 500,
-        valid_items: int = 64,
-        workers: int = 1,
-        cache: str = "~/.cache/audio_enh",
-        seed: int = 0,
-    ):
-        super().__init__(
-            sample_rate,
-            seconds,
-            valid_seconds,
-            batch_size,
-            steps_per_epoch,
-            valid_items,
-            workers,
-            cache,
-            seed,
-        )
-        self.pairs = pairs
-        self.valid_pairs = valid_pairs
+    pairs: PairFolder
+    valid_pairs: PairFolder
 
     def prepare_data(self) -> None:
         self.setup()

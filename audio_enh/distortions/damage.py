@@ -18,6 +18,10 @@ from audio_enh.errors import UserError
 
 #: Probability of 1, 2, ... distortions (Serra et al. 2022).
 COUNTS = (0.35, 0.45, 0.15, 0.04, 0.01)
+#: A random chain, where the name of a family stands for one of its distortions alone.
+CHAIN = "chain"
+#: Every family alone, then two random chains: what items of test and validation sets are damaged by in turn.
+ROUND = (*(family.name for family in FAMILIES), CHAIN, CHAIN)
 #: Quieter speech is taken for silence and not turned up, RMS.
 _SILENCE = 1e-5
 
@@ -49,6 +53,9 @@ class RandomDamage:
         severity: from where to where it is drawn, uniformly.
         level_db: RMS level of the target against full scale, channels together; None leaves it as it is.
         without: distortions not to use.
+
+    Raises:
+        UserError: a number out of its range.
     """
 
     recordings: Recordings = field(default_factory=Recordings)
@@ -60,9 +67,9 @@ class RandomDamage:
     def __post_init__(self) -> None:
         low, high = self.severity
         if not 0 <= low <= high <= 1:
-            raise ValueError(f"severity must be (low, high) within 0 to 1, got ({low}, {high})")
+            raise UserError(f"severity must be (low, high) within 0 to 1, got ({low}, {high})")
         if not 1 <= len(self.counts) <= len(FAMILIES) or min(self.counts) < 0 or sum(self.counts) <= 0:
-            raise ValueError(f"counts must be 1 to {len(FAMILIES)} probabilities, got {self.counts}")
+            raise UserError(f"counts must be 1 to {len(FAMILIES)} probabilities, got {self.counts}")
 
     @cached_property
     def missing(self) -> dict[str, str]:
@@ -83,20 +90,22 @@ class RandomDamage:
                 left.append(Family(family.weight, members))
         return tuple(left)
 
-    def draw(self, rng: np.random.Generator, family: str | None = None) -> tuple[Step, ...]:
-        """A chain, its order included; where a family is named, one of its distortions alone.
+    def draw(self, rng: np.random.Generator, kind: str = CHAIN) -> tuple[Step, ...]:
+        """A chain, its order included.
+
+        Args:
+            rng: randomness.
+            kind: :data:`CHAIN`, or a family of which one distortion is drawn.
 
         Raises:
             UserError: there is no such family, or nothing of it can be had here.
         """
         families = self._families
-        if family is not None:
-            members = next((f.members for f in families if f.name == family), None)
-            if members is None:
-                raise UserError(
-                    f"no distortion of the family {family!r}: there are {', '.join(f.name for f in families)}"
-                )
-            return (self._step(members, rng),)
+        if kind != CHAIN:
+            by_name = {family.name: family.members for family in families}
+            if kind not in by_name:
+                raise UserError(f"no distortion of the family {kind!r} here: there are {', '.join(by_name)}")
+            return (self._step(by_name[kind], rng),)
         count = min(1 + _pick(rng, self.counts), len(families))
         taken = rng.choice(len(families), count, replace=False, p=_shares([f.weight for f in families]))
         steps = [self._step(families[index].members, rng) for index in taken]
@@ -108,7 +117,7 @@ class RandomDamage:
         return Step(kind, float(rng.uniform(*self.severity)))
 
     def __call__(
-        self, clean: Audio, sample_rate: int, rng: np.random.Generator, family: str | None = None
+        self, clean: Audio, sample_rate: int, rng: np.random.Generator, kind: str = CHAIN
     ) -> Damaged:
         """Damage clean speech.
 
@@ -116,7 +125,7 @@ class RandomDamage:
             clean: ``(channels, samples)`` float32, finite.
             sample_rate: in Hz.
             rng: randomness; equal states give equal items.
-            family: of which one distortion is applied; a random chain if None.
+            kind: see :meth:`draw`.
 
         Returns:
             Damaged audio and its target at the level asked for. Silence stays at its level.
@@ -124,7 +133,7 @@ class RandomDamage:
         level = rms(clean)
         gain = from_db(self.level_db) / level if self.level_db is not None and level > _SILENCE else 1.0
         target = (clean * gain).astype(np.float32)
-        audio, record = apply_chain(self.draw(rng, family), target, sample_rate, rng, self.recordings)
+        audio, record = apply_chain(self.draw(rng, kind), target, sample_rate, rng, self.recordings)
         return Damaged(audio, target, record)
 
 

@@ -102,3 +102,19 @@ class Recordings:
     noise: Sounds = field(default_factory=functools.partial(_bundled, "audio_enh", "samples/noise"))
     talkers: Sounds = field(default_factory=functools.partial(_bundled, "audio_enh", "samples/clean"))
     rooms: Sounds = field(default_factory=functools.partial(_bundled, "audio_enh.distortions", "rooms"))
+
+    @classmethod
+    def from_folders(
+        cls,
+        sample_rate: int,
+        cache: Path,
+        noise: AudioFolder | None = None,
+        talkers: AudioFolder | None = None,
+        rooms: AudioFolder | None = None,
+    ) -> Recordings:
+        """Recordings decoded to ``sample_rate`` in Hz into ``cache``; bundled ones where None or empty."""
+        folders = {"noise": noise, "talkers": talkers, "rooms": rooms}
+        found = {name: folder.files() for name, folder in folders.items() if folder is not None}
+        return cls(
+            **{n: PackedSounds(PackedAudio(files, sample_rate, cache)) for n, files in found.items() if files}
+        )

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
 import lightning
 import numpy as np
-import soxr
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from audio_enh.data.datasets import Batch
-from audio_enh.eval.metrics import MetricError, pesq_wb, si_sdr, stoi
+from audio_enh.data.datasets import Batch, TrainingData
+from audio_enh.errors import UserError
+from audio_enh.eval.arrays import VALIDATION_METRICS, select_metrics
 from audio_enh.models.base import EnhancementModel
+from audio_enh.training.scores import ValidationScores
 
 
 class Objective(Protocol):
@@ -43,6 +44,11 @@ class EnhancementTask(lightning.LightningModule):
         warmup_steps: of a linear rise of the learning rate, before the cosine.
         final_lr_scale: learning rate at the end, as a part of the highest.
         audio_examples: validation items logged as audio and spectrogram.
+        metrics: of validation, names from ``audio_enh.eval.metrics.METRICS``; ``valid/quality`` needs the default
+            ones. Where the data module has groups of items, each metric is logged for each as well.
+
+    Raises:
+        UserError: an unknown metric, or a package that it needs is missing.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class EnhancementTask(lightning.LightningModule):
         warmup_steps: int = 200,
         final_lr_scale: float = 0.02,
         audio_examples: int = 3,
+        metrics: Sequence[str] = VALIDATION_METRICS,
     ):
         super().__init__()
         self.model = model
@@ -64,8 +71,8 @@ class EnhancementTask(lightning.LightningModule):
         self.final_lr_scale = final_lr_scale
         self.audio_examples = audio_examples
         self.examples: list[tuple[Tensor, Tensor, Tensor]] = []
-        self.scores: dict[str, list[float]] = defaultdict(list)
-        self.failures = 0
+        self.metrics = select_metrics(metrics)
+        self.scores = ValidationScores(self.metrics)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         return self.objective(self.model, batch)
@@ -82,28 +89,32 @@ class EnhancementTask(lightning.LightningModule):
         )
         return total
 
+    def on_fit_start(self) -> None:
+        logged = [f"valid/{name}" for name in ("loss", *self._new_scores().logged)]
+        for callback in self.trainer.checkpoint_callbacks:
+            monitor = callback.monitor if isinstance(callback, ModelCheckpoint) else None
+            if monitor is not None and monitor.startswith("valid/") and monitor not in logged:
+                raise UserError(f"monitor={monitor} is not measured: there are {', '.join(logged)}")
+
     def on_validation_epoch_start(self) -> None:
-        self.examples, self.failures = [], 0
-        self.scores.clear()
+        self.examples = []
+        self.scores = self._new_scores()
 
     def validation_step(self, batch: Batch, index: int) -> None:
         total, _ = self(batch)
         self.log("valid/loss", total, batch_size=len(batch.noisy), sync_dist=True)
         estimate = self.objective.enhance(self.model, batch)
-        for clean, noisy, out in zip(batch.clean, batch.noisy, estimate, strict=True):
+        for item, clean, noisy, out in zip(batch.item, batch.clean, batch.noisy, estimate, strict=True):
             if len(self.examples) < self.audio_examples:
                 self.examples.append((noisy.cpu(), out.float().cpu(), clean.cpu()))
-            self._score(clean.cpu().numpy(), noisy.cpu().numpy(), out.float().cpu().numpy())
+            signals = (signal.float().cpu().numpy() for signal in (noisy, out, clean))
+            self.scores.add(int(item), self.model.sample_rate, *signals)
 
     def on_validation_epoch_end(self) -> None:
-        means = self._means()
-        # One number to choose weights by: each metric over its useful range, as differences that matter.
-        # NaN when no item could be scored.
-        means["quality"] = means["pesq"] + 5 * means["stoi"] + means["si_sdr"] / 10
+        means, of_groups = self.scores.means(self._add_up)
         # The values are the same in all processes already; without sync_dist Lightning would warn.
-        self.log_dict(
-            {f"valid/{name}": value for name, value in means.items()}, prog_bar=True, sync_dist=True
-        )
+        for values, shown in ((means, True), (of_groups, False)):
+            self.log_dict({f"valid/{k}": v for k, v in values.items()}, prog_bar=shown, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(p for p in self.model.parameters() if p.requires_grad)
@@ -120,38 +131,11 @@ class EnhancementTask(lightning.LightningModule):
 
         return {"scheduler": LambdaLR(optimizer, scale), "interval": "step"}
 
-    def _means(self) -> dict[str, float]:
-        """Means of the scores over the items of all processes, and how many items had none."""
-        names = ("pesq", "stoi", "si_sdr")
-        sums = [float(np.sum(self.scores[name])) for name in names]
-        counts = [float(len(self.scores[name])) for name in names]
-        totals = torch.tensor([*sums, *counts, float(self.failures)], device=self.device)
-        totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
-        sums, counts, failures = totals[:3].tolist(), totals[3:6].tolist(), float(totals[6])
-        means = {name: s / n if n else math.nan for name, s, n in zip(names, sums, counts, strict=True)}
-        return {**means, "unscored": failures}
+    def _new_scores(self) -> ValidationScores:
+        data = getattr(self.trainer, "datamodule", None)
+        return ValidationScores(self.metrics, data.valid_groups if isinstance(data, TrainingData) else ())
 
-    def _score(self, clean: np.ndarray, noisy: np.ndarray, estimate: np.ndarray) -> None:
-        """Adds one item's scores; an item without speech or without noise has none."""
-        rate = self.model.sample_rate
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)
-                scores = {
-                    "pesq": pesq_wb(_at_16k(clean, rate), _at_16k(estimate, rate), 16000),
-                    "stoi": stoi(clean, estimate, rate),
-                    "si_sdr": si_sdr(clean, estimate),
-                }
-        except MetricError:
-            self.failures += 1
-            return
-        if math.isfinite(scores["si_sdr"]):
-            for name, value in scores.items():
-                self.scores[name].append(value)
-        else:
-            self.failures += 1
-
-
-def _at_16k(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The rate of wide-band PESQ."""
-    return audio if sample_rate == 16000 else soxr.resample(audio, sample_rate, 16000)
+    def _add_up(self, values: np.ndarray) -> np.ndarray:
+        """The sum over all processes."""
+        total = torch.tensor(values, dtype=torch.float32, device=self.device)
+        return self.trainer.strategy.reduce(total, reduce_op="sum").cpu().numpy()

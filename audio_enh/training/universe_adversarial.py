@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from audio_enh.data.datasets import Batch
 from audio_enh.errors import UserError
+from audio_enh.eval.arrays import VALIDATION_METRICS
 from audio_enh.models.universe import Universe
 from audio_enh.training.task import EnhancementTask
 from audio_enh.training.universe import UniverseAdversarial
@@ -28,7 +30,7 @@ class AdversarialTask(EnhancementTask):
         model: the network.
         objective: what training minimises, with the discriminators.
         optimizer: makes an optimiser from parameters, for the model and for the discriminators.
-        total_steps, warmup_steps, final_lr_scale, audio_examples: see :class:`EnhancementTask`.
+        total_steps, warmup_steps, final_lr_scale, audio_examples, metrics: see :class:`EnhancementTask`.
         gradient_clip_val: largest norm of the gradient, of the model's and of the discriminators'.
     """
 
@@ -45,6 +47,7 @@ class AdversarialTask(EnhancementTask):
         warmup_steps: int = 20000,
         final_lr_scale: float = 1.0,
         audio_examples: int = 3,
+        metrics: Sequence[str] = VALIDATION_METRICS,
         gradient_clip_val: float = 1000.0,
     ):
         super().__init__(
@@ -55,6 +58,7 @@ class AdversarialTask(EnhancementTask):
             warmup_steps,
             final_lr_scale,
             audio_examples,
+            metrics,
         )
         self.gradient_clip_val = gradient_clip_val
         self.automatic_optimization = False
@@ -66,6 +70,7 @@ class AdversarialTask(EnhancementTask):
             )
         if self.trainer.world_size > 1:
             raise UserError("adversarial training runs in one process: trainer.devices=1")
+        super().on_fit_start()
 
     def training_step(self, batch: Batch, index: int) -> None:  # type: ignore[override]
         for_model = cast("list[LightningOptimizer]", self.optimizers())[0]
@@ -73,14 +78,13 @@ class AdversarialTask(EnhancementTask):
         # average of the weights go by the count.
         for_discriminators = cast("list[Optimizer]", self.optimizers(use_pl_optimizer=False))[1]
         outcome = self.objective.run(self.model, batch)
-        estimate = self.model.estimate(outcome.features)[:, 0]
 
-        judging = self.objective.discriminator_total(outcome.clean, estimate)
+        judging = self.objective.discriminator_total(outcome.clean, outcome.estimate)
         self._step(judging, for_discriminators, self.objective.discriminators)
 
         # The model's loss goes through the discriminators but leaves no gradient in them.
         self.objective.discriminators.requires_grad_(False)
-        total, parts = self.objective.generator_total(self.model, outcome, estimate)
+        total, parts = self.objective.total(self.model, outcome)
         self._step(total, for_model, self.model)
         self.objective.discriminators.requires_grad_(True)
 

@@ -97,10 +97,36 @@ def test_range_of_severity_and_exclusions():
     steps = [step for item in range(300) for step in damage.draw(generator(item))]
     assert len(steps) == 900
     assert all(0.8 <= step.severity <= 0.9 and step.kind is not Mp3 for step in steps)
-    with pytest.raises(ValueError, match="severity must be"):
+    with pytest.raises(UserError, match="severity must be"):
         RandomDamage(severity=(0.9, 0.1))
-    with pytest.raises(ValueError, match="probabilities"):
+    with pytest.raises(UserError, match="probabilities"):
         RandomDamage(counts=(1.0,) * 11)
+
+
+@pytest.mark.parametrize("family", [family.name for family in FAMILIES])
+def test_one_distortion_of_a_family_by_its_weight(family):
+    damage = RandomDamage(severity=(0.2, 0.4))
+    drawn = [damage.draw(generator(item), family) for item in range(400)]
+    assert all(len(chain) == 1 and 0.2 <= chain[0].severity <= 0.4 for chain in drawn)
+    seen = Counter(chain[0].kind for chain in drawn)
+    members = [(kind, w) for kind, w in _members(family) if kind.name() not in damage.missing]
+    for kind, weight in members:
+        assert seen[kind] / 400 == pytest.approx(weight / sum(w for _, w in members), abs=0.08)
+    assert sum(seen[kind] for kind, _ in members) == 400
+    (applied,) = damage(speech(seconds=0.5), 16000, generator(), family).record
+    assert applied.family == family
+
+
+def _members(family):
+    return next(each.members for each in FAMILIES if each.name == family)
+
+
+def test_a_family_that_is_not_there_is_told():
+    with pytest.raises(UserError, match=r"'codec'.*codecs"):
+        RandomDamage().draw(generator(), "codec")
+    without = RandomDamage(without=[kind for kind, _ in _members("codecs")])
+    with pytest.raises(UserError, match="'codecs' here"):
+        without.draw(generator(), "codecs")
 
 
 def test_what_cannot_be_had_is_left_out(monkeypatch: pytest.MonkeyPatch):

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_enh.data.damaged_testset import ROUND, build_damaged_set
+from audio_enh.data.damaged_testset import build_damaged_set
 from audio_enh.data.packed import AudioFolder
 from audio_enh.distortions import FAMILIES, find_distortion, parse_chain
+from audio_enh.distortions.damage import ROUND
 from audio_enh.errors import UserError
 
 SAMPLES = files("audio_enh") / "samples"

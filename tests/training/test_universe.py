@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import audio_enh
 from audio_enh.diffusion.central_times import CentralTimes
+from audio_enh.distortions.damage import CHAIN, ROUND
 from audio_enh.errors import UserError
 from audio_enh.training import recipes
 from tests.training.test_recipes import a_batch, composed
@@ -170,16 +172,21 @@ def test_what_adversarial_training_cannot_do_is_refused(precision, processes, ad
         task.on_fit_start()
 
 
-def test_damage_data_is_drawn_by_number(debug_run):
+def on_damage(cache, *overrides):
+    """Overrides: damage of the bundled speech."""
     others = ["noise", "valid_noise", "rooms", "valid_rooms", "talkers"]
-    config = composed(
+    return (
         "experiment=universe_lite",
         *(f"~data.{name}.where" for name in ("speech", "valid_speech")),
         *(f"data.{name}.path='${{samples:clean}}'" for name in ("speech", "valid_speech")),
         *(f"data.{name}=null" for name in others),
-        f"data.cache={debug_run / 'cache'}",
+        f"data.cache={cache}",
+        *overrides,
     )
-    data = hydra.utils.instantiate(config.data)
+
+
+def test_damage_data_is_drawn_by_number(debug_run):
+    data = hydra.utils.instantiate(composed(*on_damage(debug_run / "cache")).data)
     data.setup()
     item, again, other = data.train_set[3], data.train_set[3], data.train_set[4]
     for a, b in zip(item[:2], again[:2], strict=True):
@@ -188,3 +195,64 @@ def test_damage_data_is_drawn_by_number(debug_run):
     assert item.noisy.shape == item.clean.shape == (32000,)
     assert not torch.equal(item.noisy, item.clean)
     assert 20 * float(item.clean.square().mean().sqrt().log10()) == pytest.approx(-26, abs=0.1)
+
+
+def test_validation_takes_the_families_in_turn(debug_run):
+    data = hydra.utils.instantiate(composed(*on_damage(debug_run / "cache")).data)
+    data.setup()
+    assert list(data.valid_groups) == [kind.replace(" ", "_") for kind in ROUND]
+    done = []
+
+    def noting(clean, sample_rate, rng, kind):
+        done.append(damage(clean, sample_rate, rng, kind))
+        return done[-1]
+
+    damage = data.valid_set.damage
+    data.valid_set.damage = noting
+    for item in range(len(ROUND), 2 * len(ROUND)):
+        data.valid_set[item]
+    families = [[applied.family for applied in item.record] for item in done]
+    assert families[:-2] == [[kind] for kind in ROUND if kind != CHAIN]
+    done.clear()
+    for item in range(5 * len(ROUND)):
+        if ROUND[item % len(ROUND)] == CHAIN:
+            data.valid_set[item]
+    assert {len(item.record) for item in done} >= {1, 2}
+
+
+def test_validation_has_scores_of_each_family(debug_run, tmp_path):
+    recipes.train(
+        on_damage(
+            debug_run / "cache",
+            *SMALL,
+            "model.steps=1",
+            "data.seconds=0.5",
+            "data.valid_items=3",
+            "data.steps_per_epoch=2",
+            "data.workers=0",
+            "data.batch_size=2",
+            "trainer=debug",
+            "trainer.max_steps=2",
+            "optim.warmup_steps=1",
+            f"out={tmp_path}",
+        )
+    )
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+
+    def value(tag):
+        (event,) = events.Scalars(f"valid/{tag}")
+        return event.value
+
+    tags = {tag for tag in events.Tags()["scalars"] if tag.startswith("valid/")}
+    names, families = ("pesq", "stoi", "si_sdr", "dnsmos_ovrl"), ("band_limiting", "codecs", "distortion")
+    # An item may lack a score: a stretch of little speech has no STOI.
+    of_items = {f"valid/{name}/{family}" for name in names for family in families}
+    assert tags - of_items == {f"valid/{name}" for name in (*names, "loss", "quality", "unscored")}
+    assert {f"valid/dnsmos_ovrl/{family}" for family in families} <= tags
+    for name in names:
+        scored = [family for family in families if f"valid/{name}/{family}" in tags]
+        assert np.mean([value(f"{name}/{family}") for family in scored]) == pytest.approx(
+            value(name), rel=1e-5
+        )
+    assert 1 <= value("dnsmos_ovrl") <= 5
