@@ -103,14 +103,15 @@ def export(config: DictConfig, weights: Path, folder: Path, score: torch.Tensor 
     content = torch.load(weights, map_location="cpu", weights_only=False)
     prefix = "model."
     state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
-    if config.lora:
-        add_lora(model, **config.lora)
+    lora = config.get("lora")  # recipes of earlier versions lack it
+    if lora:
+        add_lora(model, **lora)
     model.load_state_dict(state)
     info = {**_plain(config.info), "steps": int(content["global_step"])}
     if score is not None:
         info["scores"] = {str(config.monitor): round(float(score), 4)}
     arguments = {k: v for k, v in _plain(config.model).items() if not k.startswith("_")}
-    if config.lora:
+    if lora:
         merge_lora(model)
         if "weight_normalised" in arguments:
             arguments["weight_normalised"] = False

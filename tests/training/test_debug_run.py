@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import audio_enh
 from audio_enh.errors import UserError
+from audio_enh.inference.checkpoint import load_model
 from audio_enh.training import recipes
+from audio_enh.training.run import export
 
 
 def last(run):
@@ -30,6 +33,15 @@ def test_exported_weights_are_the_averaged_ones(debug_run):
     }
     assert all(torch.equal(exported[k], averaged[k]) for k in exported)
     assert any(not torch.equal(exported[k], raw[k]) for k in exported)
+
+
+def test_a_recipe_of_an_earlier_version_is_exported(debug_run, tmp_path):
+    """Recipes had no ``lora`` once."""
+    config = OmegaConf.load(debug_run / "recipe.yaml")
+    del config["lora"]
+    export(config, next(debug_run.glob("weights/best*.ckpt")), tmp_path / "model")
+    again, first = (load_model(folder, "cpu")[0] for folder in (tmp_path / "model", debug_run / "model"))
+    assert all(torch.equal(value, first.state_dict()[key]) for key, value in again.state_dict().items())
 
 
 def test_log_has_losses_metrics_audio_and_spectrograms(debug_run):
@@ -73,6 +85,9 @@ def test_latest_weights_are_kept_when_nothing_could_be_scored(debug_run, tmp_pat
         (["experiment=debug", "data.sed=1"], "sed"),
         (["experiment=causal_unet", "manifest=/nowhere.csv", "out={tmp}"], "no folder and no CSV manifest"),
         (["experiment=debug", "model.window_length=100", "out={tmp}"], "window_length"),
+        (["experiment=debug", "task.metrics=[pesk]", "out={tmp}"], "unknown metric 'pesk'"),
+        (["experiment=debug", "monitor=valid/dnsmos_ovrl", "out={tmp}"], "dnsmos_ovrl is not measured"),
+        (["experiment=debug", "task.metrics=[stoi]", "out={tmp}"], "valid/quality is not measured"),
     ],
 )
 def test_mistake_in_the_recipe_is_one_line(overrides, said, tmp_path):
