@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from audio_enh.cli._errors import debugging, describe, describe_speed
 from audio_enh.cli._plan import PIPE, Job
 from audio_enh.errors import AudioFileError, UserError
 from audio_enh.inference.enhancer import Enhancer
-from audio_enh.inference.files import FileStats, enhance_file
+from audio_enh.inference.files import FileOptions, FileStats, enhance_files
 from audio_enh.io import AtomicTarget, probe
 
 REPORT_NAME = "enhance_report.json"
@@ -50,11 +51,11 @@ class Outcome:
 
 @dataclass
 class Batch:
-    """Enhances files one after the other.
+    """Enhances files, and tells what becomes of each.
 
     Args:
         jobs: what to do.
-        options: keyword arguments for :func:`enhance_file`, but for ``on_block``.
+        options: arguments of :class:`FileOptions`.
         overwrite: replace outputs that are there, instead of skipping their inputs.
         console: where messages and progress go.
         quiet: say nothing but errors.
@@ -92,35 +93,29 @@ class Batch:
         lengths = [_seconds(job) for job in jobs]
         with self._progress() as progress:
             task = progress.add_task("", total=sum(s or 0.0 for s in lengths) or None, speed="", position="")
-            done = 0.0
-            for number, (job, length) in enumerate(zip(jobs, lengths, strict=True), 1):
-                position = f"{number}/{len(jobs)}" if len(jobs) > 1 else ""
-                progress.update(task, description=job.source.name, position=position)
+            done = [0.0] * len(jobs)
 
-                def on_block(seconds: float, before: float = done) -> None:
-                    self.check()
-                    total = before + seconds
-                    speed = describe_speed(total / (time.perf_counter() - began))
-                    progress.update(task, completed=total, speed=speed)
+            def files() -> Iterator[tuple[Path, Path]]:
+                for number, job in enumerate(jobs, 1):
+                    position = f"{number}/{len(jobs)}" if len(jobs) > 1 else ""
+                    progress.update(task, description=job.source.name, position=position)
+                    yield job.source, job.target
 
-                outcome = self._one(job, enhancer, on_block)
-                self.outcomes.append(outcome)
-                self._tell(outcome)
-                done += length or 0.0
-                progress.update(task, completed=done)
+            def on_block(number: int, seconds: float) -> None:
+                self.check()
+                done[number] = seconds
+                total = sum(done)
+                speed = describe_speed(total / (time.perf_counter() - began))
+                progress.update(task, completed=total, speed=speed)
 
-    def _one(self, job: Job, enhancer: Enhancer, on_block: Callable[[float], None]) -> Outcome:
-        try:
-            stats = enhance_file(enhancer, job.source, job.target, on_block=on_block, **self.options)
-        except Exception as error:
-            if isinstance(error.__cause__, BrokenPipeError):
-                raise error.__cause__ from None  # whoever read stdout has enough; that is no error
-            if debugging():
-                traceback.print_exc()
-            # Messages of the audio files' layer name the file themselves.
-            prefix = "" if isinstance(error, AudioFileError) else f"{job.source}: "
-            return Outcome(job, "failed", error=prefix + describe(error))
-        return Outcome(job, "enhanced", stats)
+            results = enhance_files(enhancer, files(), FileOptions(**self.options), on_block=on_block)
+            with contextlib.closing(results):
+                for number, result in results:
+                    outcome = _outcome(jobs[number], result)
+                    self.outcomes.append(outcome)
+                    self._tell(outcome)
+                    done[number] = lengths[number] or 0.0
+                    progress.update(task, completed=sum(done))
 
     def _progress(self) -> Progress:
         return Progress(
@@ -193,7 +188,8 @@ class Batch:
         """
         earlier = _previous_rows(path)
         rows = []
-        for outcome in self.outcomes:
+        place = {job.target: number for number, job in enumerate(self.jobs)}
+        for outcome in sorted(self.outcomes, key=lambda outcome: place[outcome.job.target]):
             row = outcome.as_json()
             rows.append({**earlier.get(row["output"], {}), **row} if outcome.status == "skipped" else row)
         report = {
@@ -209,6 +205,18 @@ class Batch:
             target.discard()
             raise
         target.commit()
+
+
+def _outcome(job: Job, result: FileStats | Exception) -> Outcome:
+    if isinstance(result, FileStats):
+        return Outcome(job, "enhanced", result)
+    if isinstance(result.__cause__, BrokenPipeError):
+        raise result.__cause__ from None  # whoever read stdout has enough; that is no error
+    if debugging():
+        traceback.print_exception(result)
+    # Messages of the audio files' layer name the file themselves.
+    prefix = "" if isinstance(result, AudioFileError) else f"{job.source}: "
+    return Outcome(job, "failed", error=prefix + describe(result))
 
 
 def _previous_rows(path: Path) -> dict[str, dict[str, Any]]:

@@ -121,6 +121,17 @@ def enhance(
             "inventing speech, as NAME.uncertainty.csv and .png.",
         ),
     ] = False,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch",
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Windows that the model is given at a time, of several files too; each channel counts. More keep a "
+            "GPU busy and take memory; by default 8 on a GPU, 1 on the CPU. Causal models have no windows.",
+        ),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -175,6 +186,7 @@ def enhance(
                 "uncertainty": uncertainty,
                 "allow_truncated": allow_truncated,
             },
+            windows_per_call=batch,
             threads=threads,
             overwrite=overwrite,
             report=report,
@@ -193,6 +205,7 @@ def _enhance(
     device: str,
     options: dict[str, Any],
     *,
+    windows_per_call: int | None,
     threads: int | None,
     overwrite: bool,
     report: Path | None,
@@ -235,10 +248,11 @@ def _enhance(
                 threads = 1
             if threads is not None:
                 torch.set_num_threads(threads)
-            enhancer = Enhancer(loaded, config)
+            enhancer = Enhancer(loaded, config, windows_per_call=windows_per_call)
             enhancer.check_options(**{name: options[name] for name in SAMPLING})
             settings |= {"weights_sha256": config.get("sha256"), "device": str(enhancer.device)}
             settings |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
+            settings |= {"batch": enhancer.windows_per_call}
             batch.run(pending, enhancer)
     finally:  # after Ctrl-C too: what was done is worth knowing
         if report is not None and batch.outcomes:

@@ -15,6 +15,7 @@ from torch import Tensor
 from audio_enh.dsp.drywet import wet_weight
 from audio_enh.errors import UserError
 from audio_enh.inference.generative import GenerativeRunner, SamplingOptions
+from audio_enh.inference.pool import WindowPool
 from audio_enh.inference.runners import CausalRunner, ModelRunner, WindowRunner
 from audio_enh.inference.stream import EnhanceStream, check_finite
 from audio_enh.inference.uncertainty import UncertaintyCurve
@@ -46,7 +47,8 @@ class Enhancer:
             that memory does not grow with it. It is also how long :meth:`stream` waits for input.
         window_seconds: other models are run in overlapping windows of this length.
         overlap_seconds: overlap of two windows, over which they are cross-faded.
-        windows_per_call: windows that a generative model samples together; None is 8 on a GPU, otherwise 1.
+        windows_per_call: windows that such a model is given at a time, each channel counted as one; None is 8 on a
+            GPU, otherwise 1.
 
     Attributes:
         sample_rate: the model's rate, in Hz.
@@ -73,6 +75,8 @@ class Enhancer:
         self.device = torch.device("cpu") if parameter is None else parameter.device
         if windows_per_call is None:
             windows_per_call = 1 if self.device.type == "cpu" else 8
+        if windows_per_call < 1:
+            raise UserError(f"windows_per_call must be at least 1, not {windows_per_call}")
         self.windows_per_call = windows_per_call
 
     def enhance(
@@ -151,6 +155,7 @@ class Enhancer:
         samples: int = 1,
         combine: Literal["mean", "median"] = "mean",
         on_step: Callable[[float], None] | None = None,
+        pool: WindowPool | None = None,
     ) -> EnhanceStream:
         """Enhance a signal block by block, with memory that does not grow with its length.
 
@@ -160,13 +165,15 @@ class Enhancer:
         Args:
             on_step: of generative models, told after each step of the sampler how many seconds of the signal are
                 done.
+            pool: shared with other streams, so that windows of several signals are enhanced together; by default
+                one of its own, of ``windows_per_call``. Of no use to causal models.
 
         Returns:
             An object with ``process(block) -> block`` and ``flush() -> block``, blocks being float32 arrays
             ``(channels, n)``.
         """
         options = SamplingOptions(seed, sampler, steps, samples, combine)
-        return self._stream(sample_rate, channels, options, strength, max_attenuation, on_step)
+        return self._stream(sample_rate, channels, options, strength, max_attenuation, on_step, pool)
 
     def check_options(
         self,
@@ -190,7 +197,7 @@ class Enhancer:
     ) -> tuple[Array, UncertaintyCurve | None]:
         samples = _as_channels(audio)
         check_finite(samples, sample_rate=_checked_rate(sample_rate))
-        stream = self._stream(sample_rate, samples.shape[0], options, strength, max_attenuation, None)
+        stream = self._stream(sample_rate, samples.shape[0], options, strength, max_attenuation)
         if stream.wet == 0 or samples.size == 0:
             return (audio.clone() if isinstance(audio, Tensor) else audio.copy()), None
         # Blocks, so that memory beside the two signals stays small.
@@ -214,7 +221,8 @@ class Enhancer:
         options: SamplingOptions,
         strength: float,
         max_attenuation: float | None,
-        on_step: Callable[[float], None] | None,
+        on_step: Callable[[float], None] | None = None,
+        pool: WindowPool | None = None,
     ) -> EnhanceStream:
         if not 1 <= channels <= MAX_CHANNELS:
             raise UserError(
@@ -222,7 +230,7 @@ class Enhancer:
             )
         options.check(self.model)
         return EnhanceStream(
-            functools.partial(self._runner, channels, options, on_step),
+            functools.partial(self._runner, channels, options, on_step, pool),
             model_rate=self.sample_rate,
             sample_rate=_checked_rate(sample_rate),
             channels=channels,
@@ -231,12 +239,17 @@ class Enhancer:
         )
 
     def _runner(
-        self, channels: int, options: SamplingOptions, on_step: Callable[[float], None] | None
+        self,
+        channels: int,
+        options: SamplingOptions,
+        on_step: Callable[[float], None] | None,
+        pool: WindowPool | None,
     ) -> ModelRunner:
         if isinstance(self.model, CausalModel):
             # Channels are a batch: with more of them shorter steps keep the memory where it is.
             seconds = self.block_seconds / channels
             return CausalRunner(self.model, channels, round(seconds * self.sample_rate))
+        pool = WindowPool(self.windows_per_call) if pool is None else pool
         if isinstance(self.model, GenerativeModel):
             return GenerativeRunner(
                 self.model,
@@ -244,7 +257,7 @@ class Enhancer:
                 options,
                 window_seconds=self.window_seconds,
                 overlap_seconds=self.overlap_seconds,
-                windows_per_call=self.windows_per_call,
+                pool=pool,
                 on_step=on_step,
             )
         return WindowRunner(
@@ -252,10 +265,11 @@ class Enhancer:
             channels,
             window_length=round(self.window_seconds * self.sample_rate),
             overlap=round(self.overlap_seconds * self.sample_rate),
+            pool=pool,
         )
 
-    def _enhance_windows(self, audio: Tensor, starts: Sequence[int]) -> Tensor:
-        return self.model(audio.flatten(0, 1)).unflatten(0, audio.shape[:2])
+    def _enhance_windows(self, audio: Tensor, starts: Sequence[int], tell: Callable[[float], None]) -> Tensor:
+        return self.model(audio)[None]
 
 
 def _checked_rate(sample_rate: int) -> int:

@@ -1,15 +1,17 @@
-"""From file to file, with memory that does not grow with the length."""
+"""From file to file, with memory that grows neither with their length nor with their number."""
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from audio_enh.errors import UserError
 from audio_enh.inference.enhancer import Enhancer
+from audio_enh.inference.pool import WindowPool
 from audio_enh.io import AudioReader, AudioWriter
 from audio_enh.models.generative import GenerativeModel
 
@@ -23,7 +25,7 @@ class FileStats:
         channels: number of channels.
         frames: samples per channel.
         seconds: length of the audio.
-        elapsed: seconds it took, reading and writing included.
+        elapsed: seconds it took, reading and writing included; of the model's calls for several files its part.
         clipped: samples beyond full scale that an integer format had to clip.
         warnings: what a user should be told, one line each.
     """
@@ -43,20 +45,36 @@ def curve_paths(target: str | Path) -> tuple[Path, Path]:
     return base.with_name(f"{base.stem}.uncertainty.csv"), base.with_name(f"{base.stem}.uncertainty.png")
 
 
+@dataclass(frozen=True)
+class FileOptions:
+    """What can be chosen when files are enhanced.
+
+    Attributes:
+        seed, strength, max_attenuation, sampler, steps, samples, combine: see :meth:`Enhancer.enhance`.
+        uncertainty: write how far the draws of a generative model are apart as well, see :func:`curve_paths`.
+        allow_truncated: use what is there of a source that is cut short or damaged, with a warning.
+    """
+
+    seed: int | None = None
+    strength: float = 1.0
+    max_attenuation: float | None = None
+    sampler: str | None = None
+    steps: int | None = None
+    samples: int = 1
+    combine: Literal["mean", "median"] = "mean"
+    uncertainty: bool = False
+    allow_truncated: bool = False
+
+
+DEFAULTS = FileOptions()
+
+
 def enhance_file(
     enhancer: Enhancer,
     source: str | Path,
     target: str | Path,
+    options: FileOptions = DEFAULTS,
     *,
-    seed: int | None = None,
-    strength: float = 1.0,
-    max_attenuation: float | None = None,
-    sampler: str | None = None,
-    steps: int | None = None,
-    samples: int = 1,
-    combine: Literal["mean", "median"] = "mean",
-    uncertainty: bool = False,
-    allow_truncated: bool = False,
     on_block: Callable[[float], None] | None = None,
 ) -> FileStats:
     """Enhance ``source`` into ``target``: same rate, channels, length, sample format and tags.
@@ -67,33 +85,133 @@ def enhance_file(
         enhancer: the model.
         source: any audio file, ``-`` for WAV on stdin.
         target: file to write, its extension decides the container; ``-`` for WAV on stdout.
-        seed, strength, max_attenuation, sampler, steps, samples, combine: see :meth:`Enhancer.enhance`.
-        uncertainty: write how far the draws of a generative model are apart as well, see :func:`curve_paths`.
-        allow_truncated: use what is there of a source that is cut short or damaged, with a warning.
+        options: see there.
         on_block: told the seconds of audio that are done, after every block of a file or step of a sampler.
 
     Raises:
         AudioFileError: the source cannot be read or the target cannot be written.
         UserError: the source holds NaN or infinite samples, or an option is out of range.
     """
-    began = time.perf_counter()
-    if uncertainty and (samples < 2 or str(target) == "-"):
+    tell = None if on_block is None else lambda _, seconds: on_block(seconds)
+    ((_, result),) = enhance_files(enhancer, [(source, target)], options, on_block=tell)
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+#: Files that are open at a time, at most.
+MAX_OPEN = 64
+
+
+def enhance_files(
+    enhancer: Enhancer,
+    files: Iterable[tuple[str | Path, str | Path]],
+    options: FileOptions = DEFAULTS,
+    *,
+    on_block: Callable[[int, float], None] | None = None,
+) -> Generator[tuple[int, FileStats | Exception]]:
+    """Enhance many files, each as :func:`enhance_file` does.
+
+    Files are read one after the other. A model that works on windows is given those of several files at a time, as
+    many as ``enhancer.windows_per_call``; a file that waits for its last windows stays open meanwhile. Memory grows
+    neither with the length nor with the number of files.
+
+    Args:
+        enhancer: the model.
+        files: pairs of source and target.
+        options: for all of them.
+        on_block: told the number of a file and the seconds of it that are done.
+
+    Yields:
+        The number of a file, from 0, and what became of it, in the order in which they are done. An error of one file
+        does not keep the others from being done. Closing the generator gives up the files that are open.
+    """
+    pool = WindowPool(enhancer.windows_per_call)
+    waiting: list[_OpenFile] = []
+    try:
+        for number, (source, target) in enumerate(files):
+            tell = None if on_block is None else functools.partial(on_block, number)
+            file = _OpenFile(number, _enhance(enhancer, source, target, options, pool, tell), pool)
+            waiting.append(file)
+            while not file.waits and file.result is None:
+                calls = pool.calls
+                file.advance()
+                if pool.calls > calls:  # there may be output for others
+                    yield from _finished(waiting)
+            if file.result is not None:
+                yield from _finished(waiting)
+            while len(waiting) >= MAX_OPEN:
+                pool.finish_oldest()
+                yield from _finished(waiting)
+        pool.finish()
+        yield from _finished(waiting)
+    finally:
+        for file in waiting:
+            file.steps.close()
+
+
+@dataclass(eq=False)
+class _OpenFile:
+    """A file on its way; ``steps`` give whether it can only wait for windows."""
+
+    number: int
+    steps: Generator[bool, None, FileStats]
+    pool: WindowPool
+    waits: bool = False
+    elapsed: float = 0.0
+    result: FileStats | Exception | None = None
+
+    def advance(self) -> None:
+        """Do the next step, or find that there is none."""
+        began, shared = time.perf_counter(), self.pool.seconds
+        try:
+            self.waits = next(self.steps)
+        except StopIteration as end:
+            self.result = end.value
+        except Exception as error:
+            self.result = error
+        self.elapsed += time.perf_counter() - began - (self.pool.seconds - shared)
+        if isinstance(self.result, FileStats):
+            self.result = replace(self.result, elapsed=self.result.elapsed + self.elapsed)
+
+
+def _finished(files: list[_OpenFile]) -> Iterator[tuple[int, FileStats | Exception]]:
+    """Those that are done by now; they are taken off the list."""
+    for file in list(files):
+        if file.waits and file.result is None:
+            file.advance()
+        if file.result is not None:
+            files.remove(file)
+            yield file.number, file.result
+
+
+def _enhance(
+    enhancer: Enhancer,
+    source: str | Path,
+    target: str | Path,
+    options: FileOptions,
+    pool: WindowPool,
+    on_block: Callable[[float], None] | None,
+) -> Generator[bool, None, FileStats]:
+    """Yields after every block; True where only windows in the pool are still to be done."""
+    if options.uncertainty and (options.samples < 2 or str(target) == "-"):
         raise UserError("the uncertainty takes 2 samples or more, and a file as output to stand beside")
     generative = isinstance(enhancer.model, GenerativeModel)
-    with AudioReader(source, allow_truncated=allow_truncated) as reader:
+    with AudioReader(source, allow_truncated=options.allow_truncated) as reader:
         info = reader.info
         stream = enhancer.stream(
             info.sample_rate,
             info.channels,
-            strength=strength,
-            max_attenuation=max_attenuation,
-            seed=seed,
-            sampler=sampler,
-            steps=steps,
-            samples=samples,
-            combine=combine,
+            strength=options.strength,
+            max_attenuation=options.max_attenuation,
+            seed=options.seed,
+            sampler=options.sampler,
+            steps=options.steps,
+            samples=options.samples,
+            combine=options.combine,
             # Reading runs ahead of a sampler by a window, and one window may take minutes.
             on_step=on_block,
+            pool=pool,
         )
         with AudioWriter(target, info) as writer:
             # Shared among the channels, as the model's steps are: memory does not grow with their number.
@@ -101,8 +219,12 @@ def enhance_file(
                 writer.write(stream.process(block))
                 if on_block is not None and not generative:
                     on_block(reader.frames_read / info.sample_rate)
+                yield False
+            writer.write(stream.end())
+            while not stream.complete:
+                yield True
             writer.write(stream.flush())
-    if uncertainty and stream.uncertainty is not None:
+    if options.uncertainty and stream.uncertainty is not None:
         table, picture = curve_paths(target)
         stream.uncertainty.write_csv(table)
         stream.uncertainty.write_png(picture, title=Path(target).name)
@@ -111,7 +233,7 @@ def enhance_file(
         channels=info.channels,
         frames=writer.frames,
         seconds=writer.frames / info.sample_rate,
-        elapsed=time.perf_counter() - began,
+        elapsed=stream.shared_seconds,
         clipped=writer.clipped,
         warnings=(*reader.warnings, *writer.warnings),
     )

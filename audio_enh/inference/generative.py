@@ -13,6 +13,7 @@ from torch import Tensor
 from audio_enh.diffusion.noise import mix
 from audio_enh.errors import UserError
 from audio_enh.inference.leveller import Leveller
+from audio_enh.inference.pool import WindowPool
 from audio_enh.inference.runners import WindowRunner
 from audio_enh.inference.uncertainty import UncertaintyCurve, UncertaintyMeter
 from audio_enh.models.base import EnhancementModel
@@ -76,6 +77,40 @@ class SamplingOptions:
         raise UserError(f"{self.samples} samples would all be equal, {why}")
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Draws of a model for windows, as a :class:`~audio_enh.inference.pool.WindowFunction`.
+
+    It gives the combined draws; where there are several, their standard deviation as a second kind.
+    """
+
+    model: GenerativeModel
+    options: SamplingOptions
+
+    def __call__(self, audio: Tensor, starts: Sequence[int], tell: Callable[[float], None]) -> Tensor:
+        samples = self.options.samples
+        draws = []
+        for number in range(samples):
+
+            def on_step(done: int, steps: int, earlier: int = number) -> None:
+                tell((earlier + done / steps) / samples)
+
+            draw = self.model.draw(
+                audio,
+                starts,
+                seed=mix(self.options.seed or 0, number),
+                sampler=self.options.sampler_for(self.model),
+                steps=self.options.steps,
+                on_step=on_step,
+            )
+            draws.append(draw)
+        drawn = torch.stack(draws)
+        if samples == 1:
+            return drawn
+        middle = drawn.mean(dim=0) if self.options.combine == "mean" else _median(drawn)
+        return torch.stack([middle, drawn.std(dim=0)])
+
+
 class GenerativeRunner:
     """Runs a generative model on a signal of any length; see :mod:`audio_enh.inference.runners`.
 
@@ -89,10 +124,13 @@ class GenerativeRunner:
         options: see :class:`SamplingOptions`.
         window_seconds: about the length of a window.
         overlap_seconds: about that of their overlap.
-        windows_per_call: windows that are sampled together.
+        pool: where windows are sampled, with those of other signals; by default each at once.
         on_step: told after each step of the sampler how many seconds of the signal are done, the step's share of
             its window included.
     """
+
+    #: The window of a signal shorter than a window is filled up to about a multiple of so many seconds.
+    unit_seconds = 0.5
 
     def __init__(
         self,
@@ -102,81 +140,73 @@ class GenerativeRunner:
         *,
         window_seconds: float,
         overlap_seconds: float,
-        windows_per_call: int = 1,
+        pool: WindowPool | None = None,
         on_step: Callable[[float], None] | None = None,
     ):
         self.model = model
         self.batch = batch
         self.options = options
         self.on_step = on_step
-        self._sampler = options.sampler_for(model)
         rate, grid, rest = model.sample_rate, model.grid, model.window_remainder
         # Whole grids, in both the window and what the next one is further on.
         hop = max(1, round((window_seconds - overlap_seconds) * rate / grid))
         least = -(-(2 * model.margin + 1 - rest) // grid)
         shared = max(least, round(overlap_seconds * rate / grid))
-        self._hop = hop * grid
         self._windows = WindowRunner(
-            self._draw_windows,
+            Draws(model, options),
             batch,
             window_length=(hop + shared) * grid + rest,
             overlap=shared * grid + rest,
             margin=model.margin,
             grid=grid,
-            windows_per_call=windows_per_call,
+            unit=max(1, round(self.unit_seconds * rate / grid)) * grid,
+            pool=pool,
+            on_fresh=self._on_fresh,
         )
         self._leveller = Leveller(model.level, batch, rate)
         self._levels: deque[Tensor] = deque()  # of the samples that wait for their output
         self._done = 0.0  # seconds, for on_step
         self._meter = UncertaintyMeter(rate) if options.samples > 1 else None
+        self._ended = False
         self.uncertainty: UncertaintyCurve | None = None  # after flush
+
+    @property
+    def complete(self) -> bool:
+        """See :class:`ModelRunner`."""
+        return self._windows.complete
+
+    @property
+    def shared_seconds(self) -> float:
+        """See :class:`ModelRunner`."""
+        return self._windows.shared_seconds
 
     def process(self, audio: Tensor) -> Tensor:
         """See the module."""
         return self._restore(self._feed(*self._leveller.process(audio)))
 
+    def end(self) -> Tensor:
+        """See :class:`ModelRunner`."""
+        self._ended = True
+        first = self._restore(self._feed(*self._leveller.flush()))
+        return torch.cat([first, self._restore(self._windows.end())], dim=1)
+
     def flush(self) -> Tensor:
         """See the module."""
-        first = self._restore(self._feed(*self._leveller.flush()))
-        output = torch.cat([first, self._restore(self._windows.flush())], dim=1)
+        outputs = [] if self._ended else [self.end()]
+        outputs.append(self._restore(self._windows.flush()))
         if self._meter is not None:
             self.uncertainty = self._meter.finish()
-        return output
+        return torch.cat(outputs, dim=1)
 
     def _feed(self, audio: Tensor, levels: Tensor) -> Tensor:
         if levels.shape[1]:
             self._levels.append(levels)
         return self._windows.process(audio / levels)
 
-    def _draw_windows(self, audio: Tensor, starts: Sequence[int]) -> Tensor:
-        """The windows' outputs; with several draws ``batch`` rows of standard deviations follow."""
-        count, samples = len(starts), self.options.samples
-        items = audio.flatten(0, 1)
-        places = [start for start in starts for _ in range(self.batch)]
-        draws = []
-        for number in range(samples):
-
-            def on_step(done: int, steps: int, earlier: int = number) -> None:
-                if self.on_step is not None:
-                    share = (earlier + done / steps) / samples * (starts[-1] + self._hop - starts[0])
-                    # The last window begins before the one before it has ended.
-                    self._done = max(self._done, (starts[0] + share) / self.model.sample_rate)
-                    self.on_step(self._done)
-
-            draw = self.model.draw(
-                items,
-                places,
-                seed=mix(self.options.seed or 0, number),
-                sampler=self._sampler,
-                steps=self.options.steps,
-                on_step=on_step,
-            )
-            draws.append(draw.unflatten(0, (count, self.batch)))
-        if samples == 1:
-            return draws[0]
-        drawn = torch.stack(draws)
-        middle = drawn.mean(dim=0) if self.options.combine == "mean" else _median(drawn)
-        return torch.cat([middle, drawn.std(dim=0)], dim=1)
+    def _on_fresh(self, samples: float) -> None:
+        if self.on_step is not None:
+            self._done += samples / self.model.sample_rate
+            self.on_step(self._done)
 
     def _restore(self, output: Tensor) -> Tensor:
         """Gives the output its level back; ``(rows, n)`` to ``(batch, n)``."""

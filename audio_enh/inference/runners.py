@@ -8,33 +8,41 @@ bit: models are always run on pieces of the same sizes at the same places.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from audio_enh.inference.pool import Window, WindowFunction, WindowPool
 from audio_enh.models.base import CausalModel
 from audio_enh.models.stream_runner import StreamRunner
 
 
 class ModelRunner(Protocol):
-    """Feeds blocks ``(batch, n)`` at the model's rate and device; both methods return ``(batch, m)``."""
+    """Feeds blocks ``(batch, n)`` at the model's rate and device; all methods return ``(batch, m)``.
 
-    def process(self, audio: Tensor) -> Tensor: ...
-
-    def flush(self) -> Tensor: ...
-
-
-class WindowFunction(Protocol):
-    """Enhances windows, each by itself.
-
-    ``audio`` is ``(windows, batch, samples)``, what comes back ``(windows, rows, samples)`` and aligned; ``starts``
-    are the absolute positions of the windows' first samples, from which a generative model takes its noise, so that
-    windows that overlap share it.
+    Attributes:
+        complete: after ``end``, whether ``flush`` has nothing left to compute.
+        shared_seconds: spent in calls that it shares with others, its part of them.
     """
 
-    def __call__(self, audio: Tensor, starts: Sequence[int]) -> Tensor: ...
+    @property
+    def complete(self) -> bool: ...
+
+    @property
+    def shared_seconds(self) -> float: ...
+
+    def process(self, audio: Tensor) -> Tensor:
+        """Take input: the output that is final by now."""
+
+    def end(self) -> Tensor:
+        """No more input comes; the rest of the output need not be there yet."""
+
+    def flush(self) -> Tensor:
+        """The rest of the output, after ``end`` or instead of it."""
 
 
 class CausalRunner:
@@ -45,6 +53,9 @@ class CausalRunner:
         batch: signals side by side.
         block_length: samples per step, rounded to whole hops.
     """
+
+    complete = True
+    shared_seconds = 0.0
 
     def __init__(self, model: CausalModel, batch: int, block_length: int):
         self.block_length = max(1, round(block_length / model.hop_length)) * model.hop_length
@@ -67,6 +78,10 @@ class CausalRunner:
         self._pending, self._pending_length = [pending[:, ready:].clone()], pending.shape[1] - ready
         return torch.cat(outputs, dim=1)
 
+    def end(self) -> Tensor:
+        """See :class:`ModelRunner`: nothing is shared with others, so all that is left to do is for ``flush``."""
+        return torch.zeros(self._runner.batch, 0)
+
     def flush(self) -> Tensor:
         """See the module."""
         if not self._pending:
@@ -79,11 +94,24 @@ class CausalRunner:
         return pending
 
 
+@dataclass
+class _Piece:
+    """What a window is for: its output is used from sample ``begin`` to ``end``, and the first ``fresh`` samples of
+    that are final then; the next window overlaps the others."""
+
+    window: Window
+    begin: int
+    end: int
+    fresh: int
+
+
 class WindowRunner:
     """A model that needs the future, in overlapping windows with raised-cosine cross-fades.
 
-    All windows are ``window_length`` long (the last one is moved back to be so, and up to ``grid - 1`` samples
-    longer), except for one window of a signal that is shorter than that.
+    All windows are ``window_length`` long, except for one window of a signal that is shorter. The last one is moved
+    back so that the signal fills it, as far as the grid allows; the rest is silence. Short windows are filled up with
+    silence to a few lengths, so that those of several signals can be enhanced together. They always are, so that the
+    output is the same whether others are there or not.
 
     Args:
         enhance_windows: the model.
@@ -92,7 +120,9 @@ class WindowRunner:
         overlap: samples that neighbouring windows share, less than a window.
         margin: of these, so many at either end are not used: the cross-fade lies between them.
         grid: windows begin at multiples of so many samples.
-        windows_per_call: windows that ``enhance_windows`` is given at a time. Memory is proportional to that too.
+        unit: the window of a short signal lacks a multiple of so many samples to a whole one; a multiple of ``grid``.
+        pool: where windows are enhanced; by default each at once.
+        on_fresh: told after every step how many samples' worth of work it was.
     """
 
     def __init__(
@@ -104,7 +134,9 @@ class WindowRunner:
         *,
         margin: int = 0,
         grid: int = 1,
-        windows_per_call: int = 1,
+        unit: int | None = None,
+        pool: WindowPool | None = None,
+        on_fresh: Callable[[float], None] | None = None,
     ):
         if not 0 < overlap < window_length:
             raise ValueError(
@@ -113,72 +145,94 @@ class WindowRunner:
         if not 0 <= 2 * margin < overlap:
             raise ValueError(f"margin must be less than half of overlap {overlap}, not {margin}")
         self._hop = window_length - overlap
-        if self._hop % grid:
-            raise ValueError(f"window_length less overlap must be a multiple of {grid}, not {self._hop}")
+        self.unit = grid if unit is None else unit
+        if self._hop % grid or self.unit % grid:
+            raise ValueError(
+                f"window_length less overlap {self._hop} and unit {self.unit} must be multiples of grid {grid}"
+            )
         self.enhance_windows = enhance_windows
         self.window_length = window_length
         self.overlap = overlap
         self.grid = grid
-        self.windows_per_call = windows_per_call
+        self.pool = WindowPool() if pool is None else pool
+        self.on_fresh = on_fresh
+        self.shared_seconds = 0.0
         ramp = overlap - 2 * margin
         phase = (torch.arange(ramp) + 0.5) * (math.pi / 2 / ramp)
         self._fade_in = torch.cat([torch.zeros(margin), phase.sin().square(), torch.ones(margin)])
         self._input = torch.zeros(batch, 0)  # from one hop before the next window on
         self._input_start = 0
         self._start = 0  # of the next window
+        self._pieces: deque[_Piece] = deque()  # whose output is still to come
         self._previous: Tensor | None = None  # the last window's output where the next one overlaps it
+
+    @property
+    def complete(self) -> bool:
+        """See :class:`ModelRunner`."""
+        return all(piece.window.done for piece in self._pieces)
 
     def process(self, audio: Tensor) -> Tensor:
         """See the module."""
         self._input = torch.cat([self._input.to(audio), audio], dim=1)
-        outputs = []
-        while self._ready() >= self.windows_per_call:
-            outputs.append(self._run(self.windows_per_call))
-        return torch.cat(outputs, dim=1) if outputs else audio[:, :0]
+        # More than a window must be there: where the signal ends with it, it is the last one.
+        while self._end() > self._start + self.window_length:
+            self._add(self._start, self._start + self.window_length, self._hop)
+            self._start += self._hop
+        keep_from = max(0, self._start - self._hop)
+        self._input = self._input[:, keep_from - self._input_start :].clone()
+        self._input_start = keep_from
+        return self._collect()
+
+    def end(self) -> Tensor:
+        """See :class:`ModelRunner`."""
+        self._add_last()
+        return self._collect()
 
     def flush(self) -> Tensor:
         """See the module."""
-        end = self._input_start + self._input.shape[1]
-        output = self._input
-        if end:
-            outputs = [self._run(ready)] if (ready := self._ready()) else []
-            first = max(0, end - self.window_length) // self.grid * self.grid
-            last = self._enhance([first], end - first)[0]
-            outputs.append(self._cross_fade(last[:, self._start - first :]))
-            output = torch.cat(outputs, dim=1)
-        self._input, self._previous = self._input[:, :0], None
+        self._add_last()
+        for piece in self._pieces:
+            self.pool.finish(piece.window)
+        output = self._collect()
+        self._previous = None
+        return output
+
+    def _end(self) -> int:
+        """Number of samples that came so far."""
+        return self._input_start + self._input.shape[1]
+
+    def _add_last(self) -> None:
+        """The window up to the end, once."""
+        if end := self._end():
+            first = max(0, -((self.window_length - end) // self.grid) * self.grid)
+            self._add(first, end, end - self._start)
+        self._input = self._input[:, :0]
         self._input_start = self._start = 0
-        return output
 
-    def _ready(self) -> int:
-        """Number of windows that can be done now.
+    def _add(self, first: int, end: int, fresh: int) -> None:
+        """The next window, of samples ``first`` to ``end``, ``fresh`` of which no other window gives."""
+        audio = self._input[:, first - self._input_start : end - self._input_start]
+        lacking = (self.window_length - audio.shape[1]) % self.unit
+        audio = nn.functional.pad(audio, (0, lacking)) if lacking else audio.clone()
 
-        More than a window must be there: where the signal ends with it, it is the last one, for flush.
-        """
-        beyond = self._input_start + self._input.shape[1] - self._start - self.window_length
-        return max(0, -(-beyond // self._hop))
+        def on_share(share: float) -> None:
+            if self.on_fresh is not None:
+                self.on_fresh(share * fresh)
 
-    def _run(self, windows: int) -> Tensor:
-        """Does the next windows: the output that is final then."""
-        starts = [self._start + i * self._hop for i in range(windows)]
+        window = Window(self.enhance_windows, audio, first, on_share)
+        self._pieces.append(_Piece(window, self._start - first, end - first, fresh))
+        self.pool.add(window)
+
+    def _collect(self) -> Tensor:
+        """The output that is final by now."""
         outputs = []
-        for enhanced in self._enhance(starts, self.window_length):
-            output = self._cross_fade(enhanced)
-            outputs.append(output[:, : self._hop])
-            self._previous = output[:, self._hop :].clone()
-        self._start += windows * self._hop
-        keep_from = starts[-1]
-        self._input = self._input[:, keep_from - self._input_start :].clone()
-        self._input_start = keep_from
-        return torch.cat(outputs, dim=1)
-
-    def _enhance(self, starts: list[int], length: int) -> Tensor:
-        offsets = [start - self._input_start for start in starts]
-        windows = torch.stack([self._input[:, offset : offset + length] for offset in offsets])
-        output = self.enhance_windows(windows, starts)
-        if output.dim() != 3 or output.shape[::2] != windows.shape[::2]:
-            raise RuntimeError(f"the model made {tuple(output.shape)} of {tuple(windows.shape)}")
-        return output
+        while self._pieces and self._pieces[0].window.done:
+            piece = self._pieces.popleft()
+            output = self._cross_fade(piece.window.result()[:, piece.begin : piece.end])
+            outputs.append(output[:, : piece.fresh])
+            self._previous = output[:, piece.fresh :].clone()
+            self.shared_seconds += piece.window.seconds
+        return torch.cat(outputs, dim=1) if outputs else self._input[:, :0]
 
     def _cross_fade(self, output: Tensor) -> Tensor:
         if self._previous is None:

@@ -26,6 +26,9 @@ class EnhanceStream:
     not depend on where the blocks were cut. Memory does not grow with the signal. Output comes when it is
     final: see :class:`Enhancer` for how much input it waits for. After ``flush`` a new signal may follow.
 
+    Where several streams share their windows, ``end`` tells that no more input comes without asking for the output;
+    ``flush`` may wait until it is ``complete``.
+
     Args:
         make_runner: gives a fresh runner for ``channels`` signals side by side.
         model_rate: rate of the model, in Hz.
@@ -36,6 +39,7 @@ class EnhanceStream:
 
     Attributes:
         uncertainty: after ``flush``, how far the draws of a generative model were apart; None where it made one.
+        shared_seconds: after ``flush``, spent on its windows, of calls with those of other streams its part.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class EnhanceStream:
         self.wet = wet
         self._device = device
         self.uncertainty: UncertaintyCurve | None = None
+        self.shared_seconds = 0.0
         self.reset()
 
     def reset(self) -> None:
@@ -66,6 +71,12 @@ class EnhanceStream:
         self._dry: deque[Audio] = deque()  # input that waits for its output
         self._waiting = 0
         self._received = 0
+        self._ended = False
+
+    @property
+    def complete(self) -> bool:
+        """After ``end``: whether the model has done all windows."""
+        return self._runner.complete
 
     @torch.inference_mode()
     def process(self, block: Audio) -> Audio:
@@ -93,22 +104,31 @@ class EnhanceStream:
         return self._mix(self._from_model.process(self._enhance(self._to_model.process(block))))
 
     @torch.inference_mode()
+    def end(self) -> Audio:
+        """No more input comes: the output that is final by now, float32 ``(channels, m)``."""
+        self._ended = True
+        if self.wet == 0 or not self._received:
+            return np.zeros((self.channels, 0), np.float32)
+        last = self._enhance(self._to_model.flush())
+        rest = self._checked(self._runner.end().cpu().numpy())
+        return self._mix(self._from_model.process(np.concatenate([last, rest], axis=1)))
+
+    @torch.inference_mode()
     def flush(self) -> Audio:
         """End the signal: the output still due, float32 ``(channels, m)``."""
         pieces = [np.zeros((self.channels, 0), np.float32)]
+        if not self._ended:
+            pieces.append(self.end())
         if self.wet > 0 and self._received:
-            pieces.append(self._from_model.process(self._enhance(self._to_model.flush())))
-            rest = self._runner.flush().cpu().numpy()
+            rest = self._checked(self._runner.flush().cpu().numpy())
+            self.shared_seconds = self._runner.shared_seconds
             if isinstance(self._runner, GenerativeRunner):
                 self.uncertainty = self._runner.uncertainty
-            pieces.append(self._from_model.process(self._checked(rest)))
-            pieces.append(self._from_model.flush())
-            # Rounded up at each of the two changes of rate, the way back may end a sample or two late.
-            enhanced = np.concatenate(pieces, axis=1)[:, : self._waiting]
-            pieces = [self._mix(enhanced)]
+            pieces.append(self._mix(self._from_model.process(rest)))
+            pieces.append(self._mix(self._from_model.flush()))
             assert self._waiting == 0, "a model gave fewer samples than it got"
         self.reset()
-        return pieces[0]
+        return np.concatenate(pieces, axis=1)
 
     def _enhance(self, audio: Audio) -> Audio:
         tensor = torch.from_numpy(np.ascontiguousarray(audio)).to(self._device)
@@ -120,6 +140,8 @@ class EnhanceStream:
         return enhanced
 
     def _mix(self, enhanced: Audio) -> Audio:
+        # Rounded up at each of the two changes of rate, the way back may end a sample or two late.
+        enhanced = enhanced[:, : self._waiting]
         dry = self._take_dry(enhanced.shape[1])
         gain = self._gate(dry)
         if gain is not None:

@@ -255,14 +255,14 @@ class TestBatch:
     def test_what_was_done_before_an_interruption_is_reported(
         self, cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        original = files.enhance_file
+        original = files.AudioReader
 
-        def stop_at_c(enhancer, source, target, **options):
+        def stop_at_c(source, **options):
             if source.name == "c.wav":
                 raise KeyboardInterrupt
-            return original(enhancer, source, target, **options)
+            return original(source, **options)
 
-        monkeypatch.setattr("audio_enh.cli._batch.enhance_file", stop_at_c)
+        monkeypatch.setattr(files, "AudioReader", stop_at_c)
         result = cli("enhance", folder, "-o", tmp_path / "out")
         assert result.code == 130
         assert result.lines[-1] == "stopped by Ctrl-C"
@@ -431,7 +431,7 @@ class TestMistakes:
             raise ZeroDivisionError("division\nby zero")
 
         write(tmp_path / "in.wav")
-        monkeypatch.setattr("audio_enh.cli._batch.enhance_file", broken)
+        monkeypatch.setattr(files, "AudioReader", broken)
         refused(
             cli("enhance", tmp_path / "in.wav"), "ZeroDivisionError: division by zero", "AUDIO_ENH_DEBUG=1"
         )

@@ -52,7 +52,8 @@ def test_a_long_recording_has_no_seams(model: DiffusionEnhancer, seconds: float,
     whole = Enhancer(model, window_seconds=seconds + 20).enhance(audio, RATE)
     cut = Enhancer(model, window_seconds=window, overlap_seconds=0.5).enhance(audio, RATE)
     assert whole.std() > 1e-3
-    assert (cut - whole).abs().max() < 1e-4 * whole.abs().max()
+    # At the end of the recording the two are filled up with silence of different lengths.
+    assert (cut - whole)[:, : -RATE // 2].abs().max() < 1e-4 * whole.abs().max()
     # And it is the noise: by another seed the output is another one.
     other = Enhancer(model).enhance(audio[:, : 10 * RATE], RATE, seed=1)
     assert (other - whole[:, : 10 * RATE]).std() > 0.1 * whole.std()
@@ -120,7 +121,11 @@ def test_draws_and_their_spread(model: DiffusionEnhancer) -> None:
     enhancer = Enhancer(model)
     mean, curve = enhancer.enhance_with_uncertainty(audio, RATE, samples=4)
     level = model.measure_level(audio)
-    drawn = torch.stack([model.draw(audio / level, [0], seed=mix(0, number)) * level for number in range(4)])
+    # Filled up with silence: 14 units of 31 frames are lacking to a whole window of 623.
+    window = torch.nn.functional.pad(audio / level, (0, (623 - 14 * 31) * 256 - 3 * RATE))
+    drawn = torch.stack(
+        [model.draw(window, [0], seed=mix(0, number))[:, : 3 * RATE] * level for number in range(4)]
+    )
     torch.testing.assert_close(mean, drawn.mean(dim=0), atol=1e-5, rtol=1e-3)
     median = enhancer.enhance(audio, RATE, samples=4, combine="median")
     torch.testing.assert_close(median, drawn.quantile(0.5, dim=0), atol=1e-5, rtol=1e-3)
