@@ -32,12 +32,18 @@ class ValidationScores:
         # Sums and counts; the first row is of all items, the others of the groups; a column for each metric.
         self.totals = np.zeros((2, 1 + len(self.groups), len(self.metrics)))
         self.unscored = 0
+        self.loss, self.items = 0.0, 0
 
     @property
     def logged(self) -> list[str]:
         """All names that :meth:`means` may give."""
         of_groups = [f"{name}/{group}" for name in self.names for group in self.groups]
-        return [*["quality"] * self.has_quality, *self.names, "unscored", *of_groups]
+        return ["loss", *["quality"] * self.has_quality, *self.names, "unscored", *of_groups]
+
+    def add_loss(self, loss: float, items: int) -> None:
+        """Note the mean loss of a batch of so many items."""
+        self.loss += loss * items
+        self.items += items
 
     def add(
         self, item: int, sample_rate: int, noisy: np.ndarray, estimate: np.ndarray, clean: np.ndarray
@@ -65,11 +71,13 @@ class ValidationScores:
             add_up: the sum of a vector over all processes.
 
         Returns:
-            Over all items: each metric (NaN where no item has a score), ``quality``, and ``unscored``, the number of
-            items that lack a score. Over groups: ``metric/group`` of those that have a score.
+            Over all items: ``loss``, each metric (NaN where no item has a score), ``quality``, and ``unscored``, the
+            number of items that lack a score. Over groups: ``metric/group`` of those that have a score.
         """
-        vector = add_up(np.append(self.totals.ravel(), self.unscored))
-        sums, counts = vector[:-1].reshape(self.totals.shape)
+        # Lightning's own mean over processes is wrong where they have unequal numbers of items.
+        vector = add_up(np.array([self.loss, self.items, self.unscored, *self.totals.ravel()]))
+        loss, items, unscored = (float(value) for value in vector[:3])
+        sums, counts = vector[3:].reshape(self.totals.shape)
         with np.errstate(invalid="ignore"):
             table = np.where(counts > 0, sums / counts, math.nan)
         of_all = {name: float(value) for name, value in zip(self.names, table[0], strict=True)}
@@ -82,4 +90,5 @@ class ValidationScores:
             for name, value in zip(self.names, row, strict=True)
             if not math.isnan(value)
         }
-        return {**of_all, "unscored": float(vector[-1])}, of_groups
+        of_all |= {"loss": loss / items if items else math.nan, "unscored": unscored}
+        return of_all, of_groups

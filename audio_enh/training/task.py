@@ -90,7 +90,7 @@ class EnhancementTask(lightning.LightningModule):
         return total
 
     def on_fit_start(self) -> None:
-        logged = [f"valid/{name}" for name in ("loss", *self._new_scores().logged)]
+        logged = [f"valid/{name}" for name in self._new_scores().logged]
         for callback in self.trainer.checkpoint_callbacks:
             monitor = callback.monitor if isinstance(callback, ModelCheckpoint) else None
             if monitor is not None and monitor.startswith("valid/") and monitor not in logged:
@@ -102,7 +102,7 @@ class EnhancementTask(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         total, _ = self(batch)
-        self.log("valid/loss", total, batch_size=len(batch.noisy), sync_dist=True)
+        self.scores.add_loss(float(total), len(batch.noisy))
         estimate = self.objective.enhance(self.model, batch)
         for item, clean, noisy, out in zip(batch.item, batch.clean, batch.noisy, estimate, strict=True):
             if len(self.examples) < self.audio_examples:

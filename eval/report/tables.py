@@ -128,15 +128,23 @@ def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(head), "|" + "---|" * len(head), *(line(cells) for cells in body)])
 
 
-def _main_table(summary: EvaluationSummary) -> str:
-    def cell(stat: Summary | None, metric: Metric) -> str:
-        if stat is None:
-            return MISSING
-        text = f"{number(stat.mean, metric)} {interval(stat.low, stat.high, metric)}".strip()
-        return text if stat.count == summary.files else f"{text} (n={stat.count})"
+def _mean(stat: Summary | None, metric: Metric, files: int) -> str:
+    """Mean, interval, and the number of files with a score where some have none."""
+    if stat is None:
+        return MISSING
+    text = f"{number(stat.mean, metric)} {interval(stat.low, stat.high, metric)}".strip()
+    return text if stat.count == files else f"{text} (n={stat.count})"
 
+
+def _main_table(summary: EvaluationSummary) -> str:
     body = [
-        [system, *(cell(summary.scores[system].get(name), BY_NAME[name]) for name in summary.metrics)]
+        [
+            system,
+            *(
+                _mean(summary.scores[system].get(name), BY_NAME[name], summary.files)
+                for name in summary.metrics
+            ),
+        ]
         for system in summary.systems
     ]
     return markdown_table(["system", *(label(BY_NAME[name]) for name in summary.metrics)], body)
@@ -167,10 +175,7 @@ def _group_table(summary: EvaluationSummary, groups: dict[str, dict[str, dict[st
     for name_of_group, systems in groups.items():
         for system, scores in systems.items():
             count = max((stat.count for stat in scores.values()), default=0)
-            means = [
-                number(scores[name].mean if name in scores else None, BY_NAME[name])
-                for name in summary.metrics
-            ]
+            means = [_mean(scores.get(name), BY_NAME[name], count) for name in summary.metrics]
             body.append([name_of_group, system, str(count), *means])
     return markdown_table(
         ["group", "system", "files", *(label(BY_NAME[name]) for name in summary.metrics)], body

@@ -2,7 +2,8 @@
 
 Prints seconds of audio a second of processor time, that is what a worker makes on a core of its own, whatever else
 runs: for each distortion, for each family (its members as often as the random chain takes them), and for random
-chains; then what one worker and as many as there are cores make by the clock. Programs that are run count.
+chains; then the same in one worker and in as many as there are cores, and what they make by the clock. Programs that
+are run count. ``--chains``: only random chains.
 """
 
 from __future__ import annotations
@@ -68,15 +69,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="length of an item")
     parser.add_argument("--budget", type=float, default=0.4, help="seconds to measure each distortion for")
     parser.add_argument("--items", type=int, default=300, help="random items a worker")
+    parser.add_argument("--chains", action="store_true", help="random chains only")
     given = parser.parse_args()
-    say = sys.stdout.write
+    sys.stdout.write(
+        f"{given.seconds:g} s of audio at {given.rate} Hz; seconds of audio a second of processor time\n"
+    )
+    if not given.chains:
+        families(given)
+    random_chains(given)
 
+
+def families(given: argparse.Namespace) -> None:
+    """Each distortion and each family."""
+    say = sys.stdout.write
     speeds = {
         kind: speed(kind, given.rate, given.seconds, given.budget)
         for kind in DISTORTIONS
         if kind.unavailable(RECORDINGS) is None
     }
-    say(f"{given.seconds:g} s of audio at {given.rate} Hz; seconds of audio a second of processor time\n")
     for family in FAMILIES:
         members = [(kind, weight) for kind, weight in family.members if kind in speeds]
         cost = sum(weight / speeds[kind] for kind, weight in members) / sum(weight for _, weight in members)
@@ -85,6 +95,10 @@ def main() -> None:
     slowest = sorted(speeds, key=lambda kind: speeds[kind])[:5]
     say("slowest: " + ", ".join(f"{kind.name()} {speeds[kind]:.0f}" for kind in slowest) + "\n")
 
+
+def random_chains(given: argparse.Namespace) -> None:
+    """In this process, in one worker, and in as many as there are cores."""
+    say = sys.stdout.write
     chains(20_000, 100, given.rate, given.seconds)
     made = given.items * given.seconds / chains(0, given.items, given.rate, given.seconds)
     say(f"random chains: {made:.0f}\n")
@@ -97,9 +111,12 @@ def main() -> None:
                 pool.submit(chains, 1_000_000 + 10_000 * w, given.items, given.rate, given.seconds)
                 for w in range(workers)
             ]
-            _ = [job.result() for job in jobs]
-            total = workers * given.items * given.seconds / (time.perf_counter() - started)
-        say(f"random chains by the clock, {workers} worker{'s' * (workers > 1)}: {total:.0f} in all\n")
+            used = sum(job.result() for job in jobs)
+            seconds = workers * given.items * given.seconds
+            clock = time.perf_counter() - started
+        plural = "s" * (workers > 1)
+        say(f"random chains, {workers} worker{plural}: {seconds / used:.0f} each;")
+        say(f" by the clock {seconds / clock:.0f} in all\n")
 
 
 if __name__ == "__main__":

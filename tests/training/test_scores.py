@@ -28,6 +28,7 @@ def scored(items, groups=GROUPS, metrics=VALIDATION_METRICS):
     scores = ValidationScores(select_metrics(metrics), groups)
     for number in items:
         scores.add(number, RATE, *an_item(number))
+        scores.add_loss(float(number), 1)
     return scores
 
 
@@ -42,6 +43,7 @@ def test_means_are_those_of_the_evaluator():
         assert of_groups[f"{name}/chain"] == pytest.approx(values[[2, 3]].mean())
     assert of_all["quality"] == pytest.approx(of_all["pesq"] + 5 * of_all["stoi"] + of_all["si_sdr"] / 10)
     assert of_all["unscored"] == 0
+    assert of_all["loss"] == pytest.approx(2)
 
 
 def test_processes_together_have_the_means_of_one():
@@ -77,4 +79,5 @@ def test_no_items_and_no_groups():
     of_all, of_groups = scored((), groups=()).means(one_process)
     assert of_groups == {}
     assert math.isnan(of_all["quality"])
+    assert math.isnan(of_all["loss"])
     assert of_all["unscored"] == 0
