@@ -76,7 +76,7 @@ class DecouplingHead(nn.Module):
 
 
 class MaskingHead(nn.Module):
-    """A complex mask on the damaged signal's spectrum, from the latent, and what a :class:`DecouplingHead` adds. Ours.
+    """A complex mask on the damaged signal's spectrum, from the latent, plus a :class:`DecouplingHead`. Ours.
 
     At first the estimate is the damaged signal. What only has to be attenuated need not be made anew from features:
     short trainings get much further than with the other heads.

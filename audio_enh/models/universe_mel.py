@@ -38,7 +38,9 @@ class MelSpectrogram(nn.Module):
     window: Tensor
     filters: Tensor
 
-    def __init__(self, sample_rate: int, hop_length: int, bands: int = 80, oversampling: int = 4, exponent: float = 1.0):
+    def __init__(
+        self, sample_rate: int, hop_length: int, bands: int = 80, oversampling: int = 4, exponent: float = 1.0
+    ):
         super().__init__()
         self.exponent = exponent
         self.hop_length = hop_length

@@ -30,6 +30,7 @@ class Outcome(NamedTuple):
         score: score matching loss, a scalar.
         clean, noisy: signals at the networks' level, ``(batch, samples)``.
         features, latent: of the condition network.
+        estimate: its own, ``(batch, samples)``.
     """
 
     score: Tensor
@@ -37,6 +38,7 @@ class Outcome(NamedTuple):
     noisy: Tensor
     features: Tensor
     latent: Tensor
+    estimate: Tensor
 
 
 class UniverseObjective(nn.Module, ABC):
@@ -79,10 +81,12 @@ class UniverseObjective(nn.Module, ABC):
         sigma = model.sigma(t)
         z = item_noise(clean, batch.item, self.seed)
         conditions, features, latent = model.condition(noisy[:, None])
-        score = model.score((clean + sigma[:, None] * z)[:, None], sigma, conditions)[:, 0]
+        estimate = model.estimate(features, latent, noisy[:, None])[:, 0]
+        made = clean - estimate.detach() if model.residual else clean
+        score = model.score((made + sigma[:, None] * z)[:, None], sigma, conditions)[:, 0]
         with torch.autocast(clean.device.type, enabled=False):
             loss = (sigma[:, None] * score + z).square().mean()
-        return Outcome(loss, clean, noisy, features, latent)
+        return Outcome(loss, clean, noisy, features, latent, estimate)
 
     @abstractmethod
     def total(self, model: Universe, outcome: Outcome) -> tuple[Tensor, dict[str, Tensor]]:
@@ -135,7 +139,7 @@ class UniverseRegression(UniverseObjective):
         self.weight = weight
 
     def total(self, model: Universe, outcome: Outcome) -> tuple[Tensor, dict[str, Tensor]]:
-        estimate = model.estimate(outcome.features)[:, 0]
+        estimate = outcome.estimate
         with torch.autocast(estimate.device.type, enabled=False):
             loss, parts = self.loss(estimate, outcome.clean, outcome.noisy)
             total = outcome.score + self.weight * loss
@@ -172,12 +176,7 @@ class UniverseAdversarial(UniverseObjective):
         self.feature_weight = feature_weight
 
     def total(self, model: Universe, outcome: Outcome) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.generator_total(model, outcome, model.estimate(outcome.features)[:, 0])
-
-    def generator_total(
-        self, model: Universe, outcome: Outcome, estimate: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the model minimises, given its estimate ``(batch, samples)``."""
+        estimate = outcome.estimate
         with torch.autocast(estimate.device.type, enabled=False):
             mel_spectrogram = model.condition.input_mel.mel_spec
             parts = {

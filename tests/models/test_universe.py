@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from audio_enh.models.universe import Universe
+from audio_enh.models.universe_mel import MelSpectrogram
 
 SMALL = {"channels": 2, "mel_bands": 16, "embedding_features": 4, "embedding_dimensions": 16}
 PLUS_PLUS = {
@@ -14,6 +15,13 @@ PLUS_PLUS = {
     "antialiasing": True,
     "head": "decoupling",
     "preconditioning": "edm",
+}
+LITE = {
+    "mel_exponent": 0.15,
+    "head": "masking",
+    "preconditioning": "edm",
+    "residual_db": -36.0,
+    "sampler": "warm",
 }
 
 
@@ -38,7 +46,7 @@ class Counting:
         return torch.zeros_like(x)
 
 
-@pytest.mark.parametrize("form", [{}, PLUS_PLUS], ids=["universe", "universe++"])
+@pytest.mark.parametrize("form", [{}, PLUS_PLUS, LITE], ids=["universe", "universe++", "lite"])
 @pytest.mark.parametrize("samples", [1, 159, 160, 3001])
 def test_any_length_comes_back_finite(form, samples):
     out = small(**form).enhance(noise(2, samples), steps=2)
@@ -111,7 +119,7 @@ def test_noise_belongs_to_places_of_the_recording():
     assert abs(float(torch.corrcoef(whole.unflatten(0, (-1, rate))[:2])[0, 1])) < 0.4  # frames differ
 
 
-@pytest.mark.parametrize("form", [{}, PLUS_PLUS], ids=["universe", "universe++"])
+@pytest.mark.parametrize("form", [{}, PLUS_PLUS, LITE], ids=["universe", "universe++", "lite"])
 def test_output_follows_the_level_of_the_input(form):
     model = small(**form)
     audio = noise(1, 3200)
@@ -157,3 +165,48 @@ def test_edm_score_is_that_of_the_denoiser():
 def test_wrong_arguments_are_refused(arguments):
     with pytest.raises(ValueError, match="must"):
         small(**arguments)
+
+
+def test_masking_head_without_a_mask_gives_the_signal_back():
+    model = small(**LITE)
+    with torch.no_grad():
+        for conv in (model.head.mask.conv, model.head.rest.conv):
+            conv.weight.zero_()
+            conv.bias.zero_()
+    audio = noise(2, 1605) - noise(2, 1605).mean(1, keepdim=True)
+    torch.testing.assert_close(model.enhance(audio, steps=0), audio, rtol=0, atol=1e-5)
+
+
+def test_masking_head_turns_bands_down_where_the_mask_says():
+    model = small(**LITE)
+    with torch.no_grad():
+        for conv in (model.head.mask.conv, model.head.rest.conv):
+            conv.weight.zero_()
+            conv.bias.zero_()
+        model.head.mask.conv.bias[:160] = -1.0  # real parts below 4 kHz: a gain of 0
+    low, high = (torch.sin(2 * math.pi * f * torch.arange(16000) / 16000)[None] for f in (1000, 6000))
+    out = model.enhance(0.1 * (low + high), steps=0)
+    torch.testing.assert_close(out[:, 640:-640], 0.1 * high[:, 640:-640], rtol=0, atol=2e-3)
+
+
+def test_residual_diffusion_adds_to_the_estimate():
+    model = small(**LITE)
+    audio = noise(1, 1600)
+    states = []
+
+    def score(x, sigma, conditions):
+        states.append(float(x.std()))
+        return -x / sigma[:, None, None] ** 2  # sure that nothing is missing
+
+    model.score = score
+    estimate = model.enhance(audio, steps=0)
+    torch.testing.assert_close(model.enhance(audio, steps=3), estimate, rtol=0, atol=1e-6)
+    assert states[0] == pytest.approx(model.warm_sigma, rel=0.1)
+
+
+def test_compressed_mel_spectrogram_does_not_know_the_level():
+    audio = noise(1, 3200)
+    mel = MelSpectrogram(16000, 160, 16, exponent=0.15)
+    torch.testing.assert_close(mel(100 * audio), mel(audio), rtol=1e-3, atol=1e-4)
+    plain = MelSpectrogram(16000, 160, 16)
+    assert plain(audio).max() > 2 * mel(audio).max()
