@@ -246,7 +246,9 @@ class Universe(GenerativeModel):
             features, latent: of the condition network.
             audio: damaged signal that it heard, ``(batch, 1, samples)``.
         """
-        out = self.head(features, latent, audio) if isinstance(self.head, MaskingHead) else self.head(features)
+        out = (
+            self.head(features, latent, audio) if isinstance(self.head, MaskingHead) else self.head(features)
+        )
         return out.expectation() if isinstance(out, Mixture) else out.float()
 
     def _default_steps(self, warm: bool) -> int:
