@@ -220,7 +220,7 @@ def test_memory_does_not_grow_with_the_length(generative: Path, tmp_path: Path) 
     second = peak_memory(generative, long, tmp_path / "8-out.wav", *options)
     assert soundfile.info(tmp_path / "8-out.wav").frames == 480 * RATE
     # The samples of seven minutes are 27 MB as float32.
-    assert second - first < 12
+    assert second - first < 24
 
 
 @pytest.mark.slow
