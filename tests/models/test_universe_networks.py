@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from audio_enh.models.universe_blocks import BinomialFilter
+from audio_enh.models.universe_blocks import BinomialFilter, Downsampling
 from audio_enh.models.universe_condition import ConditionNetwork
 from audio_enh.models.universe_import import from_reference
 from audio_enh.models.universe_mel import MelSpectrogram, mel_filters
@@ -138,3 +138,16 @@ def test_binomial_filter_removes_the_highest_frequency():
     alternating = torch.tensor([1.0, -1.0]).repeat(20)[None, None]
     assert low_pass(alternating)[0, 0, 8:-8].abs().max() < 1e-5
     assert low_pass.taps.square().mean() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("channels", [10, 32])
+@torch.no_grad()
+def test_strides_in_half_precision(channels):
+    """As a convolution this gave nonsense for few channels, on processors with AMX."""
+    layer = Downsampling(channels, 160, 160, weight_normalised=False)
+    frames = torch.randn(2, channels, 160 * 20)
+    exact = layer(frames)
+    torch.testing.assert_close(exact, layer.conv(layer.prelu(frames)), rtol=1e-4, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = layer(frames).float()
+    assert (rough - exact).norm() < 0.02 * exact.norm()
