@@ -88,7 +88,10 @@ class Downsampling(nn.Module):
         x = self.low_pass(self.prelu(x))
         # As a matrix product: PyTorch 2.12 gives nonsense for this convolution in bfloat16 on processors with AMX.
         frames = x.unflatten(2, (-1, self.rate)).transpose(1, 2).flatten(2)
-        return F.linear(frames, self.conv.weight.flatten(1), self.conv.bias).transpose(1, 2)
+        weight, bias = self.conv.weight, self.conv.bias
+        assert isinstance(weight, Tensor)
+        assert isinstance(bias, Tensor)
+        return F.linear(frames, weight.flatten(1), bias).transpose(1, 2)
 
 
 class Upsampling(nn.Module):
