@@ -109,8 +109,8 @@ class WindowRunner:
     """A model that needs the future, in overlapping windows with raised-cosine cross-fades.
 
     All windows are ``window_length`` long, except for one window of a signal that is shorter. The last one is moved
-    back so that the signal fills it, as far as the grid allows; the rest is silence. Short windows are filled up with
-    silence to a few lengths, so that those of several signals can be enhanced together. They always are, so that the
+    back so that the signal fills it, as far as the grid allows; the rest is the signal mirrored. Short windows are filled
+    up so to a few lengths, so that those of several signals can be enhanced together. They always are, so that the
     output is the same whether others are there or not.
 
     Args:
@@ -213,7 +213,9 @@ class WindowRunner:
         """The next window, of samples ``first`` to ``end``, ``fresh`` of which no other window gives."""
         audio = self._input[:, first - self._input_start : end - self._input_start]
         lacking = (self.window_length - audio.shape[1]) % self.unit
-        audio = nn.functional.pad(audio, (0, lacking)) if lacking else audio.clone()
+        # Mirrored: speech that stops where the recording does would seem to end there.
+        mode = "reflect" if lacking < audio.shape[1] else "constant"
+        audio = nn.functional.pad(audio, (0, lacking), mode) if lacking else audio.clone()
 
         def on_share(share: float) -> None:
             if self.on_fresh is not None:

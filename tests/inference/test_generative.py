@@ -121,8 +121,8 @@ def test_draws_and_their_spread(model: DiffusionEnhancer) -> None:
     enhancer = Enhancer(model)
     mean, curve = enhancer.enhance_with_uncertainty(audio, RATE, samples=4)
     level = model.measure_level(audio)
-    # Filled up with silence: 14 units of 31 frames are lacking to a whole window of 623.
-    window = torch.nn.functional.pad(audio / level, (0, (623 - 14 * 31) * 256 - 3 * RATE))
+    # Mirrored at its end: 14 units of 31 frames are lacking to a whole window of 623.
+    window = torch.nn.functional.pad(audio / level, (0, (623 - 14 * 31) * 256 - 3 * RATE), "reflect")
     drawn = torch.stack(
         [model.draw(window, [0], seed=mix(0, number))[:, : 3 * RATE] * level for number in range(4)]
     )
