@@ -109,9 +109,9 @@ class WindowRunner:
     """A model that needs the future, in overlapping windows with raised-cosine cross-fades.
 
     All windows are ``window_length`` long, except for one window of a signal that is shorter. The last one is moved
-    back so that the signal fills it, as far as the grid allows; the rest is the signal mirrored. Short windows are filled
-    up so to a few lengths, so that those of several signals can be enhanced together. They always are, so that the
-    output is the same whether others are there or not.
+    back so that the signal fills it, as far as the grid allows; the rest is the signal mirrored. Short windows are
+    filled up like this to a few lengths, so that those of several signals can be enhanced together. They always are,
+    so that the output is the same whether others are there or not.
 
     Args:
         enhance_windows: the model.
