@@ -50,19 +50,19 @@ class Universe(GenerativeModel):
         embedding, embedding_features, embedding_dimensions: of the noise level, see :class:`ScoreNetwork`.
         weight_normalised: weights as magnitude and direction.
         antialiasing: filters at the score network's changes of rate.
-        mel_exponent: of the power in it; below 1 quiet bands are heard beside loud ones.
         head: how the condition network's features become an estimate: "mixture", "decoupling" or "masking".
         mixture_components: of the former.
         preconditioning: "edm": the score network predicts the clean signal after the factors of Karras et al. 2022
             (arXiv 2206.00364, table 1); "none": it predicts the score.
-        residual_db: None: the score network makes the clean signal, as in the papers. A number: it makes what the
-            condition network's estimate lacks of it (as residual diffusion does in Lemercier et al. 2023,
-            arXiv 2212.11851, by other means), and this is the level of that.
         level_db: the networks' signals have this root mean square, and no mean.
         sigma_min, sigma_max: noise levels at times 0 and 1.
         epsilon, steps: of the sampler, see :func:`sample_consistently`.
         warm_sigma: see above.
         sampler: the one used where no other is asked for.
+        mel_exponent: of the power in the spectrogram; below 1 quiet bands are heard beside loud ones.
+        residual_db: None: the score network makes the clean signal, as in the papers. A number: it makes what the
+            condition network's estimate lacks of it (as residual diffusion does in Lemercier et al. 2023,
+            arXiv 2212.11851, by other means), and this is the level of that.
     """
 
     level = "rms"
@@ -77,7 +77,6 @@ class Universe(GenerativeModel):
         rates: Sequence[int] = (2, 4, 4, 5),
         mel_bands: int = 80,
         mel_sample_rate: int | None = None,
-        mel_exponent: float = 1.0,
         embedding: EmbeddingKind = "fourier",
         embedding_features: int = 32,
         embedding_dimensions: int = 512,
@@ -86,7 +85,6 @@ class Universe(GenerativeModel):
         head: HeadKind = "mixture",
         mixture_components: int = 3,
         preconditioning: Preconditioning = "none",
-        residual_db: float | None = None,
         level_db: float = -26.0,
         sigma_min: float = 5e-4,
         sigma_max: float = 5.0,
@@ -94,6 +92,8 @@ class Universe(GenerativeModel):
         steps: int = 8,
         warm_sigma: float = 0.1,
         sampler: str = "langevin",
+        mel_exponent: float = 1.0,
+        residual_db: float | None = None,
     ):
         super().__init__()
         if head not in ("mixture", "decoupling", "masking"):
