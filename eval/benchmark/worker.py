@@ -96,6 +96,8 @@ def main() -> None:
 
 
 def _load(adapter: str, options: dict[str, Any]) -> tuple[Enhance, list[str]]:
+    # A compiled copy is told from a changed adapter by the second and the size only.
+    sys.dont_write_bytecode = True
     spec = importlib.util.spec_from_file_location("adapter", adapter)
     assert spec is not None
     assert spec.loader is not None
