@@ -78,7 +78,7 @@ def test_keys_do_what_they_say(terminal, tmp_path):
     assert terminal.process.wait(10) == 0
     assert terminal.settings() == terminal.before
     (recording,) = tmp_path.glob("live-*.wav")
-    assert recording.stat().st_size > 48000
+    assert recording.stat().st_size > 9600  # a tenth of a second: what a pause of the sink may leave
 
 
 def test_ctrl_c_leaves_the_terminal_as_it_was(terminal):
