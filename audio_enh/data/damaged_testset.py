@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from audio_enh.data.packed import AudioFolder, PackedAudio
+from audio_enh.data.testset import empty_folder, pairs_in, write_metadata
 from audio_enh.distortions import RandomDamage, Recordings
 from audio_enh.distortions.damage import COUNTS, ROUND
 from audio_enh.errors import UserError
@@ -61,9 +60,7 @@ def build_damaged_set(
     Raises:
         UserError: ``out`` exists and is not empty, no speech file is long enough, or a number is out of its range.
     """
-    folder = Path(out)
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"'{folder}' is not empty: give another `out` or remove it")
+    folder = empty_folder(out)
     if per_family < 1:
         raise UserError(f"per_family must be 1 or more, not {per_family}")
     if not 0 <= seconds[0] <= seconds[1]:
@@ -82,11 +79,7 @@ def build_damaged_set(
     total = per_family * len(ROUND)
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(usable) for _ in range(-(-total // usable.size))])[:total]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        made = Path(temporary, "set")
-        (made / "noisy").mkdir(parents=True)
-        (made / "clean").mkdir()
+    with pairs_in(folder) as made:
         rows = []
         for i, index in enumerate(order):
             kind = ROUND[i % len(ROUND)]
@@ -108,12 +101,6 @@ def build_damaged_set(
                     "seconds": f"{len(clean) / sample_rate:.3f}",
                 }
             )
-        with (made / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        if folder.exists():
-            folder.rmdir()  # empty, see above
-        made.rename(folder)
+        write_metadata(made, rows)
     log.info("%d pairs in %s", total, folder)
     return folder

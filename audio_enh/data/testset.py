@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +60,7 @@ def build_test_set(
     Raises:
         UserError: ``out`` exists and is not empty, or no speech file is long enough.
     """
-    folder = Path(out)
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"'{folder}' is not empty: give another `out` or remove it")
+    folder = empty_folder(out)
     store = Path(cache).expanduser()
     talk = PackedAudio(speech.files(), sample_rate, store)
     sound = PackedAudio(noise.files(), sample_rate, store)
@@ -74,11 +73,7 @@ def build_test_set(
     total = len(snr_db) * per_snr
     order = np.concatenate([rng.permutation(usable) for _ in range(-(-total // usable.size))])[:total]
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        made = Path(temporary, "set")
-        (made / "noisy").mkdir(parents=True)
-        (made / "clean").mkdir()
+    with pairs_in(folder) as made:
         rows = []
         for i, index in enumerate(order):
             ratio = float(snr_db[i % len(snr_db)])
@@ -108,15 +103,43 @@ def build_test_set(
                     "seconds": f"{len(clean) / sample_rate:.3f}",
                 }
             )
-        with (made / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_metadata(made, rows)
+    log.info("%d pairs in %s", total, folder)
+    return folder
+
+
+def empty_folder(out: str) -> Path:
+    """The folder of a set to be made.
+
+    Raises:
+        UserError: it exists and is not empty.
+    """
+    folder = Path(out)
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"'{folder}' is not empty: give another `out` or remove it")
+    return folder
+
+
+@contextlib.contextmanager
+def pairs_in(folder: Path) -> Iterator[Path]:
+    """A place with ``noisy/`` and ``clean/`` to write a set into; it becomes ``folder`` at the end, or is gone."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        made = Path(temporary, "set")
+        (made / "noisy").mkdir(parents=True)
+        (made / "clean").mkdir()
+        yield made
         if folder.exists():
             folder.rmdir()  # empty, see above
         made.rename(folder)
-    log.info("%d pairs in %s", total, folder)
-    return folder
+
+
+def write_metadata(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write ``metadata.csv``, a row for each file of a set."""
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _noise(pool: PackedAudio, rng: np.random.Generator, length: int) -> tuple[Path, np.ndarray]:
