@@ -144,7 +144,7 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
     checked = None
     overwrite = request.overwrite
     if protocol is not None:
-        rows = _measure(ready, settings, request, tell, overwrite, "noisy input")
+        rows = measure_set(ready, settings, request.output, request.workers, tell, "noisy input", overwrite)
         overwrite = False
         means = check_baseline(protocol, summarise_rows(rows).scores[NOISY])
         checked = {
@@ -156,7 +156,7 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
     for run in runs:
         more, enhanced[run.system] = _enhance(run, groups, request, tell)
         tasks += more
-    rows = _measure(tasks, settings, request, tell, overwrite, "files")
+    rows = measure_set(tasks, settings, request.output, request.workers, tell, "files", overwrite)
 
     summary = summarise_rows(rows, metadata, group_by, enhanced)
     manifest = make_manifest(
@@ -302,16 +302,27 @@ def _enhance(
     )
 
 
-def _measure(
-    tasks: Sequence[Task], settings: Settings, request: Request, tell: Progress, overwrite: bool, what: str
+def measure_set(
+    tasks: Sequence[Task],
+    settings: Settings,
+    output: Path,
+    workers: int,
+    tell: Progress,
+    what: str,
+    overwrite: bool = False,
 ) -> list[Row]:
+    """The rows of ``tasks``, with the journal in ``output``; see :func:`evaluate_tasks`.
+
+    Args:
+        what: is measured, for the progress.
+    """
     tell.stage(f"measuring {what}", len(tasks))
     return evaluate_tasks(
         tasks,
         settings,
-        request.output / JOURNAL,
+        output / JOURNAL,
         extra_settings={"versions": package_versions()},
-        workers=request.workers,
+        workers=workers,
         overwrite=overwrite,
         on_row=lambda row: tell.advance(row.file),
     )

@@ -14,13 +14,13 @@ from typing import Any
 import audio_enh
 from audio_enh.errors import UserError
 
-from ..evaluation import JOURNAL, Progress, Silent
-from ..evaluator import evaluate_tasks, make_tasks
+from ..evaluation import Progress, Silent, measure_set
+from ..evaluator import make_tasks
 from ..manifest import make_manifest, package_versions
 from ..metadata import Metadata, groupable, read_metadata
 from ..pairing import Group, match_rule, pair_folders
 from ..report import write_report, write_text
-from ..rows import NOISY, Failure, Row, Settings, Task
+from ..rows import NOISY, Failure, Settings, Task
 from ..summary import EvaluationSummary, summarise_rows
 from .environments import DEFAULT_FOLDER, Environment, InstallationFailed, prepare
 from .plot import draw
@@ -99,26 +99,14 @@ def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -
 
     settings = Settings(METRICS)
 
-    def measure(tasks: Sequence[Task], what: str, overwrite: bool = False) -> list[Row]:
-        tell.stage(f"measuring {what}", len(tasks))
-        return evaluate_tasks(
-            tasks,
-            settings,
-            request.output / JOURNAL,
-            extra_settings={"versions": package_versions()},
-            workers=request.workers,
-            overwrite=overwrite,
-            on_row=lambda row: tell.advance(row.file),
-        )
-
     # The input first: a missing package, or scores of other settings, are to be told before the long part.
     entries, tasks = [], make_tasks(groups, ())
-    measure(tasks, "noisy input", request.overwrite)
+    measure_set(tasks, settings, request.output, request.workers, tell, "noisy input", request.overwrite)
     for system in systems:
         entry, more = _enhance(system, groups, request, tell)
         entries.append(entry)
         tasks += more
-    rows = measure(tasks, "files")
+    rows = measure_set(tasks, settings, request.output, request.workers, tell, "files")
 
     tell.stage("report", 1)
     columns = [name for name in groupable(metadata) if name.startswith("snr")] or groupable(metadata)
