@@ -5,7 +5,6 @@ The state is ``x_t = x_0 + sigma(t) z`` with ``sigma(t) = sigma_min (sigma_max /
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -18,6 +17,11 @@ from audio_enh.diffusion.sampling import OnStep, check_steps, tell
 def geometric_sigma(t: Tensor, sigma_min: float, sigma_max: float) -> Tensor:
     """Standard deviation of the noise at times ``(batch,)`` between 0 and 1."""
     return sigma_min * (sigma_max / sigma_min) ** t
+
+
+def annealing_factors(gamma: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """``eta`` and ``beta`` of :func:`sample_consistently`, for noise levels of ratios ``gamma``."""
+    return 1 - gamma**epsilon, (1 - gamma ** (2 * (epsilon - 1))).sqrt()
 
 
 def sample_consistently(
@@ -58,8 +62,7 @@ def sample_consistently(
     if epsilon < 1:
         raise ValueError(f"epsilon must be 1 or more, not {epsilon}")
     gamma = (sigma_max / sigma_min) ** (-1 / max(1, steps - 1))
-    eta = 1 - gamma**epsilon
-    beta = math.sqrt(1 - gamma ** (2 * (epsilon - 1)))
+    eta, beta = (float(v) for v in annealing_factors(torch.tensor(gamma, dtype=torch.float64), epsilon))
     sigma = sigma_max
     x = sigma * noise()
     if start is not None:

@@ -81,6 +81,7 @@ class DiffusionObjective(nn.Module, ABC):
         debiasing: weights of the times; None: all equal.
     """
 
+    trained: tuple[str, ...] = ()
     #: Whether the loss is of the clean estimate, or else of the noise.
     of_clean: bool
 

@@ -17,6 +17,8 @@ class Supervised(nn.Module):
         loss: takes estimate, clean and noisy.
     """
 
+    trained: tuple[str, ...] = ()
+
     def __init__(self, loss: WeightedLoss):
         super().__init__()
         self.loss = loss

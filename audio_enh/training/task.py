@@ -24,7 +24,13 @@ from audio_enh.training.scores import ValidationScores
 
 
 class Objective(Protocol):
-    """What training minimises; an ``nn.Module`` without parameters of its own."""
+    """What training minimises; an ``nn.Module`` without parameters of its own.
+
+    Attributes:
+        trained: names of the model's parts that it trains, the others stay as they are; empty: all are trained.
+    """
+
+    trained: tuple[str, ...]
 
     def __call__(self, model: EnhancementModel, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar to minimise, the mean over the batch, and parts of it to log."""
@@ -73,6 +79,10 @@ class EnhancementTask(lightning.LightningModule):
         self.examples: list[tuple[Tensor, Tensor, Tensor]] = []
         self.metrics = select_metrics(metrics)
         self.scores = ValidationScores(self.metrics)
+        if objective.trained:
+            for name, part in model.named_children():
+                if name not in objective.trained:
+                    part.requires_grad_(False)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         return self.objective(self.model, batch)

@@ -22,6 +22,8 @@ from audio_enh.losses.mixture_density import mixture_nll
 from audio_enh.models.universe import Universe
 from audio_enh.models.universe_discriminators import Discriminators
 
+TargetLevel = Literal["own", "noisy"]
+
 
 class Outcome(NamedTuple):
     """What the networks made of a batch.
@@ -51,10 +53,12 @@ class UniverseObjective(nn.Module, ABC):
         seed: of all draws; an item's depend on its number alone.
     """
 
+    trained: tuple[str, ...] = ()
+
     def __init__(
         self,
         times: TrainingTimes | None = None,
-        target_level: Literal["own", "noisy"] = "own",
+        target_level: TargetLevel = "own",
         seed: int = 0,
     ):
         super().__init__()
@@ -74,19 +78,22 @@ class UniverseObjective(nn.Module, ABC):
 
     def run(self, model: Universe, batch: Batch) -> Outcome:
         """One pass of both networks."""
-        like = batch.noisy if self.target_level == "noisy" else None
-        clean = model.whole_frames(model.normalise(batch.clean, like))
-        noisy = model.whole_frames(model.normalise(batch.noisy))
-        t = self.times(even_variates(batch.item, self.seed), model.sigma, 0.0, 1.0)
-        sigma = model.sigma(t)
-        z = item_noise(clean, batch.item, self.seed)
+        clean, noisy = self.signals(model, batch)
         conditions, features, latent = model.condition(noisy[:, None])
         estimate = model.estimate(features, latent, noisy[:, None])[:, 0]
         made = clean - estimate.detach() if model.residual else clean
+        sigma = model.sigma(self.times(even_variates(batch.item, self.seed), model.sigma, 0.0, 1.0))
+        z = item_noise(clean, batch.item, self.seed)
         score = model.score((made + sigma[:, None] * z)[:, None], sigma, conditions)[:, 0]
         with torch.autocast(clean.device.type, enabled=False):
             loss = (sigma[:, None] * score + z).square().mean()
         return Outcome(loss, clean, noisy, features, latent, estimate)
+
+    def signals(self, model: Universe, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Clean and damaged signals as the networks see them, ``(batch, samples)``."""
+        like = batch.noisy if self.target_level == "noisy" else None
+        clean = model.whole_frames(model.normalise(batch.clean, like))
+        return clean, model.whole_frames(model.normalise(batch.noisy))
 
     @abstractmethod
     def total(self, model: Universe, outcome: Outcome) -> tuple[Tensor, dict[str, Tensor]]:
@@ -131,7 +138,7 @@ class UniverseRegression(UniverseObjective):
         loss: WeightedLoss,
         weight: float = 1.0,
         times: TrainingTimes | None = None,
-        target_level: Literal["own", "noisy"] = "own",
+        target_level: TargetLevel = "own",
         seed: int = 0,
     ):
         super().__init__(times, target_level, seed)
@@ -166,7 +173,7 @@ class UniverseAdversarial(UniverseObjective):
         adversarial_weight: float = 1.0,
         feature_weight: float = 2.0,
         times: TrainingTimes | None = None,
-        target_level: Literal["own", "noisy"] = "own",
+        target_level: TargetLevel = "own",
         seed: int = 0,
     ):
         super().__init__(times, target_level, seed)

@@ -71,7 +71,9 @@ def test_experiment_takes_a_step(name, small_network):
     config = composed(f"experiment={name}", *small_network(name))
     torch.manual_seed(0)
     model = hydra.utils.instantiate(config.model).train()
-    total, parts = hydra.utils.instantiate(config.objective)(model, a_batch(model.sample_rate))
+    objective = hydra.utils.instantiate(config.objective)
+    hydra.utils.instantiate(config.task)(model, objective, **hydra.utils.instantiate(config.optim))
+    total, parts = objective(model, a_batch(model.sample_rate))
     total.backward()
     assert total.isfinite()
     assert parts
