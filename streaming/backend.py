@@ -11,16 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio_enh.errors import CheckpointError, UserError
-from audio_enh.inference.catalog import DEFAULT_MODEL, WEIGHTS, find_checkpoint
+from audio_enh.inference.catalog import DEFAULT_MODEL, ONNX, WEIGHTS, find_checkpoint
 
 if TYPE_CHECKING:
     from audio_enh.models.base import CausalModel
 
 Audio = NDArray[np.float32]
 BackendName = Literal["auto", "onnx", "torch"]
-
-#: Lies beside the weights it was exported from.
-ONNX = "model.onnx"
 
 
 @runtime_checkable

@@ -93,7 +93,12 @@ class Batch:
         lengths = [_seconds(job) for job in jobs]
         with self._progress() as progress:
             task = progress.add_task("", total=sum(s or 0.0 for s in lengths) or None, speed="", position="")
-            done = [0.0] * len(jobs)
+            done, total = [0.0] * len(jobs), 0.0
+
+            def note(number: int, seconds: float) -> None:
+                nonlocal total
+                total += seconds - done[number]
+                done[number] = seconds
 
             def files() -> Iterator[tuple[Path, Path]]:
                 for number, job in enumerate(jobs, 1):
@@ -103,8 +108,7 @@ class Batch:
 
             def on_block(number: int, seconds: float) -> None:
                 self.check()
-                done[number] = seconds
-                total = sum(done)
+                note(number, seconds)
                 speed = describe_speed(total / (time.perf_counter() - began))
                 progress.update(task, completed=total, speed=speed)
 
@@ -114,8 +118,8 @@ class Batch:
                     outcome = _outcome(jobs[number], result)
                     self.outcomes.append(outcome)
                     self._tell(outcome)
-                    done[number] = lengths[number] or 0.0
-                    progress.update(task, completed=sum(done))
+                    note(number, lengths[number] or 0.0)
+                    progress.update(task, completed=total)
 
     def _progress(self) -> Progress:
         return Progress(

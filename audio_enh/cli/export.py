@@ -45,10 +45,10 @@ def export(
     if quantize not in (None, "int8"):
         raise UserError(f"--quantize {quantize}: there is int8")
     streams = _streams(batch)
-    from audio_enh.inference.catalog import DEFAULT_MODEL, WEIGHTS, find_checkpoint, read_config
+    from audio_enh.inference.catalog import DEFAULT_MODEL, ONNX, WEIGHTS, find_checkpoint, read_config
     from audio_enh.inference.checkpoint import load_model
     from audio_enh.models.base import CausalModel
-    from audio_enh.streaming.backend import ONNX, sha256
+    from audio_enh.streaming.backend import sha256
     from audio_enh.streaming.export import export_onnx
     from audio_enh.streaming.onnx_backend import OnnxBackend
     from audio_enh.streaming.torch_backend import TorchBackend

@@ -18,15 +18,12 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-import torch
 
 from audio_enh.errors import CheckpointError, UserError
 from audio_enh.eval.benchmark.environments import InstallationFailed, prepare
 from audio_enh.eval.benchmark.processing import LoadingFailed, Run, process_set, target
 from audio_enh.eval.benchmark.systems import PEERS, System, find_models, find_peers, read_adapter
 from audio_enh.eval.pairing import Group
-from audio_enh.inference.checkpoint import save_checkpoint
-from audio_enh.models.causal_unet import CausalUNet
 from tests.eval.synthesis import RATE, noisy, speech, write
 
 SCRIPT = Path(sys.executable).with_name("audio-enh")
@@ -61,16 +58,6 @@ def folder(tmp_path_factory) -> Path:
         "file,snr_db\n" + "".join(f"f{i}.wav,{5 + 5 * i}\n" for i in range(FILES))
     )
     return root
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    """An untrained model, which nearly passes its input."""
-    arguments = {"window_length": 320, "channels": (4, 4), "rnn_hidden": 8, "rnn_layers": 1}
-    torch.manual_seed(0)
-    place = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    save_checkpoint(place, CausalUNet(**arguments).eval(), {"licence": "CC0-1.0"}, arguments=arguments)
-    return place
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from audio_enh.inference.checkpoint import save_checkpoint
-from audio_enh.models.causal_unet import CausalUNet
 from tests.eval.synthesis import RATE, noisy, speech, write
 
 SCRIPT = Path(sys.executable).with_name("audio-enh")
@@ -32,16 +29,6 @@ def data(tmp_path_factory) -> Path:
         write(root / "noisy" / f"f{index}.wav", noisy(clean, 3 * index))
         write(root / "out" / f"f{index}.wav", noisy(clean, 3 * index + 6))
     return root
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    """An untrained model, which nearly passes its input."""
-    arguments = {"window_length": 320, "channels": (4, 4), "rnn_hidden": 8, "rnn_layers": 1}
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    save_checkpoint(folder, CausalUNet(**arguments).eval(), {"licence": "CC0-1.0"}, arguments=arguments)
-    return folder
 
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:

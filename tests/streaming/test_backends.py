@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from audio_enh.errors import CheckpointError, UserError
-from audio_enh.inference.catalog import DEFAULT_MODEL, WEIGHTS, find_checkpoint
+from audio_enh.inference.catalog import DEFAULT_MODEL, ONNX, WEIGHTS, find_checkpoint
 from audio_enh.inference.checkpoint import save_checkpoint
 from audio_enh.models.demucs import Demucs
 from audio_enh.streaming import Stream, open_backend
-from audio_enh.streaming.backend import ONNX, exported
+from audio_enh.streaming.backend import exported
 from audio_enh.streaming.export import bundled_recordings, export_onnx, run_hops
 from audio_enh.streaming.onnx_backend import OnnxBackend
 from audio_enh.streaming.torch_backend import StaticStep, TorchBackend
