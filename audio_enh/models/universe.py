@@ -25,6 +25,8 @@ Preconditioning = Literal["none", "edm"]
 _MARGIN_FRAMES = 16
 # A signal of level 1, see level_from, has this root mean square.
 _RMS_OF_LEVEL_ONE = 0.1
+# Of the local level of an estimate, relative to the whole: 30 dB below.
+_QUIETEST = 10**-1.5
 # Input scale of the noise level under EDM preconditioning (Scheibler et al. 2024).
 _NOISE_SCALE = 0.25
 
@@ -63,6 +65,9 @@ class Universe(GenerativeModel):
         residual_db: None: the score network makes the clean signal, as in the papers. A number: it makes what the
             condition network's estimate lacks of it (as residual diffusion does in Lemercier et al. 2023,
             arXiv 2212.11851, by other means), and this is the level of that.
+        local_level: that and its noise go by the local level of the estimate, so that what noise the last step leaves
+            is hidden by speech, and pauses stay quiet. Noise with the envelope of what is made is PriorGrad's idea
+            (Lee et al. 2022, arXiv 2106.06406).
     """
 
     level = "rms"
@@ -94,6 +99,7 @@ class Universe(GenerativeModel):
         sampler: str = "langevin",
         mel_exponent: float = 1.0,
         residual_db: float | None = None,
+        local_level: bool = False,
     ):
         super().__init__()
         if head not in ("mixture", "decoupling", "masking"):
@@ -127,8 +133,11 @@ class Universe(GenerativeModel):
             self.head = DecouplingHead(channels)
         else:
             self.head = MaskingHead(channels, self.condition.latent_channels, self.condition.rate)
+        if local_level and residual_db is None:
+            raise ValueError("a model with local_level must have residual_db")
         self.preconditioning = preconditioning
         self.residual = residual_db is not None
+        self.local_level = local_level
         self.signal_level = 10 ** (level_db / 20)
         # Standard deviation of what the score network makes.
         self.sigma_data = self.signal_level if residual_db is None else 10 ** (residual_db / 20)
@@ -201,7 +210,7 @@ class Universe(GenerativeModel):
             )
             if self.residual:
                 assert estimate is not None
-                x = estimate + x
+                x = self.complete(estimate, x)
         return x[:, 0, : audio.shape[1]] / gain
 
     # Signals as the networks see them, and what the networks say of them; training calls these.
@@ -250,6 +259,29 @@ class Universe(GenerativeModel):
             self.head(features, latent, audio) if isinstance(self.head, MaskingHead) else self.head(features)
         )
         return out.expectation() if isinstance(out, Mixture) else out.float()
+
+    def lacking(self, clean: Tensor, estimate: Tensor) -> Tensor:
+        """What the score network is to make of a clean signal ``(..., samples)``: all, or what the estimate lacks."""
+        if not self.residual:
+            return clean
+        made = clean - estimate
+        return made / self._envelope(estimate) if self.local_level else made
+
+    def complete(self, estimate: Tensor, made: Tensor) -> Tensor:
+        """Undo :meth:`lacking`: the clean signal by what the score network made."""
+        if not self.residual:
+            return made
+        return estimate + made * self._envelope(estimate) if self.local_level else estimate + made
+
+    def _envelope(self, estimate: Tensor) -> Tensor:
+        """Level over some 50 ms relative to the whole signal's, for ``(..., samples)`` at the networks' level."""
+        frames = estimate.float().unflatten(-1, (-1, self.grid))
+        power = frames.square().mean(dim=-1) / self.signal_level**2
+        power = power.reshape(-1, 1, power.shape[-1])
+        smooth = F.avg_pool1d(F.pad(power, (2, 2), mode="replicate"), 5, stride=1)
+        level = (smooth + _QUIETEST**2).sqrt()
+        level = F.interpolate(level, scale_factor=float(self.grid), mode="linear", align_corners=False)
+        return level.view(estimate.shape)
 
     def _default_steps(self, warm: bool) -> int:
         """The model's own number, or for a warm start so many that they are as far apart."""

@@ -81,7 +81,7 @@ class UniverseObjective(nn.Module, ABC):
         clean, noisy = self.signals(model, batch)
         conditions, features, latent = model.condition(noisy[:, None])
         estimate = model.estimate(features, latent, noisy[:, None])[:, 0]
-        made = clean - estimate.detach() if model.residual else clean
+        made = model.lacking(clean, estimate.detach())
         sigma = model.sigma(self.times(even_variates(batch.item, self.seed), model.sigma, 0.0, 1.0))
         z = item_noise(clean, batch.item, self.seed)
         score = model.score((made + sigma[:, None] * z)[:, None], sigma, conditions)[:, 0]

@@ -73,7 +73,7 @@ class UniverseRefinement(UniverseRegression):
         with torch.no_grad():
             conditions, features, latent = model.condition(noisy[:, None])
             estimate = model.estimate(features, latent, noisy[:, None])[:, 0]
-        made = clean - estimate if model.residual else clean
+        made = model.lacking(clean, estimate)
         t = self.times(even_variates(batch.item, self.seed), model.sigma, 0.0, 1.0)
         sigma = model.sigma(t)[:, None]
         state = made + sigma * item_noise(made, batch.item, self.seed, _NOISE)
@@ -86,7 +86,7 @@ class UniverseRefinement(UniverseRegression):
         with torch.autocast(clean.device.type, enabled=False):
             denoised = state + sigma.square() * score
             matching = ((denoised - made) / sigma).square().mean(dim=1)[~own].sum() / len(own)
-            outcome = estimate + denoised if model.residual else denoised
+            outcome = model.complete(estimate, denoised)
             loss, parts = self.loss(outcome, clean, noisy)
             total = matching + self.weight * loss
         return total, {name: part.detach() for name, part in {"score": matching, **parts}.items()}

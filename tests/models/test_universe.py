@@ -20,7 +20,9 @@ LITE = {
     "mel_exponent": 0.15,
     "head": "masking",
     "preconditioning": "edm",
-    "residual_db": -36.0,
+    "residual_db": -32.0,
+    "local_level": True,
+    "sigma_max": 0.2,
     "sampler": "warm",
 }
 
@@ -159,7 +161,8 @@ def test_edm_score_is_that_of_the_denoiser():
         {"embedding": "none"},
         {"sampler": "pc"},
         {"steps": -1},
-        {"sigma_min": 1.0},
+        {"sigma_min": 10.0},
+        {"local_level": True},
     ],
 )
 def test_wrong_arguments_are_refused(arguments):
@@ -202,6 +205,28 @@ def test_residual_diffusion_adds_to_the_estimate():
     estimate = model.enhance(audio, steps=0)
     torch.testing.assert_close(model.enhance(audio, steps=3), estimate, rtol=0, atol=1e-6)
     assert states[0] == pytest.approx(model.warm_sigma, rel=0.1)
+
+
+@pytest.mark.parametrize("form", [{}, {"residual_db": -32.0}, LITE], ids=["whole", "residual", "local"])
+def test_completing_undoes_lacking(form):
+    model = small(**form)
+    clean, estimate = noise(2, 1600), noise(2, 1600, scale=0.05)
+    torch.testing.assert_close(model.complete(estimate, model.lacking(clean, estimate)), clean)
+
+
+def test_what_is_drawn_goes_by_the_local_level_of_the_estimate():
+    model = small(**LITE)
+    pause = torch.cat([torch.full((160 * 20,), 1.0), torch.full((160 * 20,), 1e-3)])
+    estimate = pause * model.normalise(noise(1, 160 * 40))
+    added = model.complete(estimate, noise(1, 160 * 40, scale=1.0)) - estimate
+    loud, quiet = added[0, : 160 * 17].std(), added[0, 160 * 23 :].std()
+    assert loud == pytest.approx(1.0, abs=0.1)
+    assert 20 * (quiet / loud).log10() == pytest.approx(-30, abs=1)
+    frame = 160 * 30
+    torch.testing.assert_close(
+        model.complete(estimate[:, frame - 1600 :], torch.ones(1, 160 * 20))[0, 1600:3200],
+        model.complete(estimate, torch.ones(1, 160 * 40))[0, frame : frame + 1600],
+    )  # a window says the same as the whole
 
 
 def test_compressed_mel_spectrogram_does_not_know_the_level():

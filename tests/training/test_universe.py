@@ -90,7 +90,7 @@ def test_residual_score_is_trained_on_what_the_estimate_lacks():
     model.eval()
     batch = a_batch(16000)
     outcome = objective.run(model, batch)
-    lacking = (outcome.clean - outcome.estimate)[:, None].detach()
+    lacking = model.lacking(outcome.clean, outcome.estimate)[:, None].detach()
     model.score = lambda x, sigma, conditions: (lacking - x) / sigma[:, None, None] ** 2
     assert objective.run(model, batch).score < 1e-4
 

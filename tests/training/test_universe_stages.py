@@ -43,7 +43,8 @@ def exact(model, objective, batch):
     """A score network that knows the answer; what it was asked is noted in the list that is returned."""
     clean, noisy = objective.signals(model, batch)
     _, features, latent = model.condition(noisy[:, None])
-    lacking = (clean[:, None] - model.estimate(features, latent, noisy[:, None])).detach()
+    estimate = model.estimate(features, latent, noisy[:, None])
+    lacking = model.lacking(clean[:, None], estimate).detach()
     asked = []
 
     def score(x, sigma, conditions):
