@@ -141,6 +141,11 @@ class Universe(GenerativeModel):
         self.signal_level = 10 ** (level_db / 20)
         # Standard deviation of what the score network makes.
         self.sigma_data = self.signal_level if residual_db is None else 10 ** (residual_db / 20)
+        if self.residual:
+            # Nothing is added at first: what the score network does not know yet does no harm.
+            with torch.no_grad():
+                for parameter in self.score_network.output_conv.conv.parameters():
+                    parameter.mul_(0.01)
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
         self.epsilon = epsilon

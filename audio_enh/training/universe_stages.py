@@ -50,6 +50,7 @@ class UniverseRefinement(UniverseRegression):
     Args:
         loss, weight, times, target_level, seed: see :class:`UniverseRegression`.
         own: part of the items whose state the model has made itself, in training.
+        score_weight: of score matching.
     """
 
     trained = ("score_network",)
@@ -62,11 +63,13 @@ class UniverseRefinement(UniverseRegression):
         target_level: TargetLevel = "own",
         seed: int = 0,
         own: float = 0.0,
+        score_weight: float = 1.0,
     ):
         super().__init__(loss, weight, times, target_level, seed)
         if not 0 <= own <= 1:
             raise ValueError(f"own is a part of the items, 0 to 1, not {own}")
         self.own = own
+        self.score_weight = score_weight
 
     def forward(self, model: Universe, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         clean, noisy = self.signals(model, batch)
@@ -88,7 +91,7 @@ class UniverseRefinement(UniverseRegression):
             matching = ((denoised - made) / sigma).square().mean(dim=1)[~own].sum() / len(own)
             outcome = model.complete(estimate, denoised)
             loss, parts = self.loss(outcome, clean, noisy)
-            total = matching + self.weight * loss
+            total = self.score_weight * matching + self.weight * loss
         return total, {name: part.detach() for name, part in {"score": matching, **parts}.items()}
 
     def _with_own(
