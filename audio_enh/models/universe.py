@@ -68,6 +68,8 @@ class Universe(GenerativeModel):
         local_level: that and its noise go by the local level of the estimate, so that what noise the last step leaves
             is hidden by speech, and pauses stay quiet. Noise with the envelope of what is made is PriorGrad's idea
             (Lee et al. 2022, arXiv 2106.06406).
+        temperature: of the sampler's draws, whose noise is multiplied by it. Below 1 they keep closer to the most
+            probable outcome, which forgives a score network that hardly tells noise from speech; at 0 all are equal.
     """
 
     level = "rms"
@@ -100,6 +102,7 @@ class Universe(GenerativeModel):
         mel_exponent: float = 1.0,
         residual_db: float | None = None,
         local_level: bool = False,
+        temperature: float = 1.0,
     ):
         super().__init__()
         if head not in ("mixture", "decoupling", "masking"):
@@ -135,6 +138,8 @@ class Universe(GenerativeModel):
             self.head = MaskingHead(channels, self.condition.latent_channels, self.condition.rate)
         if local_level and residual_db is None:
             raise ValueError("a model with local_level must have residual_db")
+        if temperature < 0:
+            raise ValueError(f"temperature must be 0 or more, not {temperature}")
         self.preconditioning = preconditioning
         self.residual = residual_db is not None
         self.local_level = local_level
@@ -151,6 +156,7 @@ class Universe(GenerativeModel):
         self.epsilon = epsilon
         self.steps = steps
         self.warm_sigma = warm_sigma
+        self.temperature = temperature
         self._check_sampling(sampler, steps)
         self.sampler_name = sampler
         self.grid = self.condition.rate
@@ -177,8 +183,8 @@ class Universe(GenerativeModel):
         return self.generate(audio, noise_for, sampler, steps, on_step)
 
     def draws_differ(self, sampler: str | None = None, steps: int | None = None) -> bool:
-        """Whether :meth:`draw` with such options depends on the seed: not without steps."""
-        return (self.steps if steps is None else steps) > 0
+        """Whether :meth:`draw` with such options depends on the seed: not without steps or noise."""
+        return self.temperature > 0 and (self.steps if steps is None else steps) > 0
 
     @torch.no_grad()
     def generate(
@@ -203,9 +209,10 @@ class Universe(GenerativeModel):
             x = estimate
             tell(on_step, 0, 1)
         else:
+            noise = noise_for(y)
             x = sample_consistently(
                 lambda state, sigma: self.score(state, sigma, conditions),
-                noise_for(y),
+                noise if self.temperature == 1 else lambda: self.temperature * noise(),
                 steps=steps,
                 sigma_min=self.sigma_min,
                 sigma_max=self.warm_sigma if warm else self.sigma_max,

@@ -163,6 +163,7 @@ def test_edm_score_is_that_of_the_denoiser():
         {"steps": -1},
         {"sigma_min": 10.0},
         {"local_level": True},
+        {"temperature": -0.1},
     ],
 )
 def test_wrong_arguments_are_refused(arguments):
@@ -205,6 +206,19 @@ def test_residual_diffusion_adds_to_the_estimate():
     estimate = model.enhance(audio, steps=0)
     torch.testing.assert_close(model.enhance(audio, steps=3), estimate, rtol=0, atol=1e-6)
     assert states[0] == pytest.approx(model.warm_sigma, rel=0.1)
+
+
+def test_temperature_is_that_of_the_draws():
+    audio = noise(1, 1600)
+    spread = {}
+    for temperature in (0.0, 0.5, 1.0):
+        model = small(temperature=temperature)
+        Counting(model)
+        first, second = (model.enhance(audio, seed=seed, steps=2) for seed in (1, 2))
+        spread[temperature] = float((first - second).std())
+        assert model.draws_differ(steps=2) == (temperature > 0)
+    assert spread[0.0] == 0
+    assert spread[0.5] == pytest.approx(spread[1.0] / 2, rel=1e-4)
 
 
 @pytest.mark.parametrize("form", [{}, {"residual_db": -32.0}, LITE], ids=["whole", "residual", "local"])
