@@ -91,7 +91,7 @@ def find_models(names: Sequence[str] | None, sample_rate: int) -> list[System]:
     Args:
         names: each ``NAME``, ``NAME:STEPS`` for a generative model, or ``NAME:live`` for a causal one hop by hop;
             a folder or a hub address instead of the name will do. None: all that are installed, generative ones
-            with ``DEFAULT_STEPS``, causal ones both ways.
+            with ``DEFAULT_STEPS`` unless their own number is 0, causal ones both ways.
         sample_rate: of the set, in Hz.
 
     Raises:
@@ -103,7 +103,9 @@ def find_models(names: Sequence[str] | None, sample_rate: int) -> list[System]:
     if names is None:
         names = []
         for checkpoint in available():
-            if _is_generative(checkpoint.path):
+            if _makes_no_steps(checkpoint.path):
+                names += [checkpoint.name]
+            elif _is_generative(checkpoint.path):
                 names += [f"{checkpoint.name}:{steps}" for steps in DEFAULT_STEPS]
             else:
                 names += [checkpoint.name]
@@ -216,6 +218,13 @@ def _is_generative(folder: Path) -> bool:
     from audio_enh.inference.catalog import read_config
 
     return read_config(folder)["model"].get("_target_") in _GENERATIVE
+
+
+def _makes_no_steps(folder: Path) -> bool:
+    """Whether a generative model by itself gives its estimate in one pass."""
+    from audio_enh.inference.catalog import read_config
+
+    return read_config(folder)["model"].get("steps") == 0
 
 
 def sha256(path: Path) -> str:

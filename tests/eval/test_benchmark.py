@@ -315,6 +315,7 @@ def test_names_of_models(checkpoint):
     shipped = {system.name: system for system in find_models(None, RATE)}
     assert {"causal-unet-16k", "causal-unet-16k:live", "sgmse-lite-16k:1"} <= set(shipped)
     assert shipped["sgmse-lite-16k:4"].load["steps"] == 4
+    assert "steps" not in shipped["universe-lite-16k"].load  # makes none by itself
     assert shipped["causal-unet-16k"].latency_ms == 30
     assert [system.name for system in find_models([f"{checkpoint}:live"], RATE)] == ["tiny:live"]
     with pytest.raises(UserError, match="takes steps"):
