@@ -73,7 +73,8 @@ class SamplingOptions:
         if noisy:
             why = f"sampler {self.sampler!r} draws no noise: choose {', '.join(noisy)}"
         else:
-            why = f"this model draws no noise{'' if self.steps is None else ' in so few steps'}"
+            with_more = any(model.draws_differ(name, 4) for name in model.sampler_names)
+            why = f"this model draws no noise{' in so few steps: give it 4' if with_more else ''}"
         raise UserError(f"{self.samples} samples would all be equal, {why}")
 
 
