@@ -121,7 +121,7 @@ class UniverseLikelihood(UniverseObjective):
                 "latent": mixture_nll(mel, *of_latent).mean(),
             }
             total = parts["score"] + parts["signal"] + parts["latent"]
-        return total, _detached(parts)
+        return total, detached(parts)
 
 
 class UniverseRegression(UniverseObjective):
@@ -150,7 +150,7 @@ class UniverseRegression(UniverseObjective):
         with torch.autocast(estimate.device.type, enabled=False):
             loss, parts = self.loss(estimate, outcome.clean, outcome.noisy)
             total = outcome.score + self.weight * loss
-        return total, _detached({"score": outcome.score, **parts})
+        return total, detached({"score": outcome.score, **parts})
 
 
 class UniverseAdversarial(UniverseObjective):
@@ -201,7 +201,7 @@ class UniverseAdversarial(UniverseObjective):
             )
             total = total + self.adversarial_weight * parts["generator"]
             total = total + self.feature_weight * parts["features"]
-        return total, _detached(parts)
+        return total, detached(parts)
 
     def discriminator_total(self, clean: Tensor, estimate: Tensor) -> Tensor:
         """What the discriminators minimise, for signals ``(batch, samples)``."""
@@ -211,5 +211,6 @@ class UniverseAdversarial(UniverseObjective):
         )
 
 
-def _detached(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+def detached(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What to log of a loss's parts."""
     return {name: part.detach() for name, part in parts.items()}

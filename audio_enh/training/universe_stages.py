@@ -11,7 +11,7 @@ from audio_enh.diffusion.training_noise import item_noise, item_uniform
 from audio_enh.diffusion.training_times import TrainingTimes, even_variates
 from audio_enh.losses import WeightedLoss
 from audio_enh.models.universe import Universe
-from audio_enh.training.universe import TargetLevel, UniverseRegression
+from audio_enh.training.universe import TargetLevel, UniverseRegression, detached
 
 # Of each item's draws.
 _NOISE, _STEP_NOISE, _OWN, _START = range(4)
@@ -32,7 +32,7 @@ class UniverseEstimation(UniverseRegression):
         estimate = model.estimate(features, latent, noisy[:, None])[:, 0]
         with torch.autocast(estimate.device.type, enabled=False):
             total, parts = self.loss(estimate, clean, noisy)
-        return self.weight * total, {name: part.detach() for name, part in parts.items()}
+        return self.weight * total, detached(parts)
 
     def enhance(self, model: Universe, batch: Batch) -> Tensor:
         """``(batch, samples)`` in one pass, as ``--steps 0``."""
@@ -79,11 +79,12 @@ class UniverseRefinement(UniverseRegression):
         made = model.lacking(clean, estimate)
         t = self.times(even_variates(batch.item, self.seed), model.sigma, 0.0, 1.0)
         sigma = model.sigma(t)[:, None]
-        state = made + sigma * item_noise(made, batch.item, self.seed, _NOISE)
+        z = item_noise(made, batch.item, self.seed, _NOISE)
+        state = made + sigma * z
         own = torch.zeros(len(made), dtype=torch.bool, device=made.device)
         if self.training and self.own:
             own = (item_uniform(batch.item, self.seed, _OWN) < self.own).to(made.device)
-            state = self._with_own(model, batch.item, made, conditions, state, sigma, t, own)
+            state = self._with_own(model, batch.item, made, z, conditions, state, sigma, t, own)
 
         score = model.score(state[:, None], sigma[:, 0], conditions)[:, 0]
         with torch.autocast(clean.device.type, enabled=False):
@@ -92,13 +93,14 @@ class UniverseRefinement(UniverseRegression):
             outcome = model.complete(estimate, denoised)
             loss, parts = self.loss(outcome, clean, noisy)
             total = self.score_weight * matching + self.weight * loss
-        return total, {name: part.detach() for name, part in {"score": matching, **parts}.items()}
+        return total, detached({"score": matching, **parts})
 
     def _with_own(
         self,
         model: Universe,
         item: Tensor,
         made: Tensor,
+        z: Tensor,
         conditions: list[Tensor],
         state: Tensor,
         sigma: Tensor,
@@ -111,7 +113,7 @@ class UniverseRefinement(UniverseRegression):
             return state
         later = t + item_uniform(item, self.seed, _START).to(t) * (1 - t)
         high = model.sigma(later)[:, None]
-        start = (made + high * item_noise(made, item, self.seed, _NOISE))[rows]
+        start = (made + high * z)[rows]
         following, high = sigma[rows], high[rows]
         with torch.no_grad():
             score = model.score(start[:, None], high[:, 0], [part[rows] for part in conditions])[:, 0]

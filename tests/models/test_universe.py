@@ -161,7 +161,7 @@ def test_edm_score_is_that_of_the_denoiser():
         {"embedding": "none"},
         {"sampler": "pc"},
         {"steps": -1},
-        {"sigma_min": 10.0},
+        {"sigma_min": 1.0},
         {"local_level": True},
         {"temperature": -0.1},
     ],
