@@ -79,8 +79,7 @@ class UniverseObjective(nn.Module, ABC):
     def run(self, model: Universe, batch: Batch) -> Outcome:
         """One pass of both networks."""
         clean, noisy = self.signals(model, batch)
-        conditions, features, latent = model.condition(noisy[:, None])
-        estimate = model.estimate(features, latent, noisy[:, None])[:, 0]
+        conditions, features, latent, estimate = listen(model, noisy)
         made = model.lacking(clean, estimate.detach())
         sigma = model.sigma(self.times(even_variates(batch.item, self.seed), model.sigma, 0.0, 1.0))
         z = item_noise(clean, batch.item, self.seed)
@@ -98,6 +97,12 @@ class UniverseObjective(nn.Module, ABC):
     @abstractmethod
     def total(self, model: Universe, outcome: Outcome) -> tuple[Tensor, dict[str, Tensor]]:
         """See :meth:`forward`."""
+
+
+def listen(model: Universe, noisy: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    """What the condition network makes of signals ``(batch, samples)``: conditions, features, latent, estimate."""
+    conditions, features, latent = model.condition(noisy[:, None])
+    return conditions, features, latent, model.estimate(features, latent, noisy[:, None])[:, 0]
 
 
 class UniverseLikelihood(UniverseObjective):

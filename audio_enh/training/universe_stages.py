@@ -11,7 +11,7 @@ from audio_enh.diffusion.training_noise import item_noise, item_uniform
 from audio_enh.diffusion.training_times import TrainingTimes, even_variates
 from audio_enh.losses import WeightedLoss
 from audio_enh.models.universe import Universe
-from audio_enh.training.universe import TargetLevel, UniverseRegression, detached
+from audio_enh.training.universe import TargetLevel, UniverseRegression, detached, listen
 
 # Of each item's draws.
 _NOISE, _STEP_NOISE, _OWN, _START = range(4)
@@ -28,8 +28,7 @@ class UniverseEstimation(UniverseRegression):
 
     def forward(self, model: Universe, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         clean, noisy = self.signals(model, batch)
-        _, features, latent = model.condition(noisy[:, None])
-        estimate = model.estimate(features, latent, noisy[:, None])[:, 0]
+        *_, estimate = listen(model, noisy)
         with torch.autocast(estimate.device.type, enabled=False):
             total, parts = self.loss(estimate, clean, noisy)
         return self.weight * total, detached(parts)
@@ -74,8 +73,7 @@ class UniverseRefinement(UniverseRegression):
     def forward(self, model: Universe, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         clean, noisy = self.signals(model, batch)
         with torch.no_grad():
-            conditions, features, latent = model.condition(noisy[:, None])
-            estimate = model.estimate(features, latent, noisy[:, None])[:, 0]
+            conditions, _, _, estimate = listen(model, noisy)
         made = model.lacking(clean, estimate)
         t = self.times(even_variates(batch.item, self.seed), model.sigma, 0.0, 1.0)
         sigma = model.sigma(t)[:, None]
