@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from audio_enh.dsp.filterbank import fourier_filters
 from audio_enh.models.base import CausalModel, State
 from audio_enh.models.blocks import CausalConv2d, FrameAnalysis, LevelTracker, OverlapAdd
+from audio_enh.models.dual_path import DualPathBlock
 
 
 class CausalUNet(CausalModel):
@@ -38,6 +39,8 @@ class CausalUNet(CausalModel):
         compression: exponent of the coefficients' magnitude at the network's input.
         level_time_constant: of the level tracker, in seconds.
         trainable_filters: whether the filter bank is trained with the rest.
+        dual_path: hidden units of a :class:`DualPathBlock` on each level of the way up, in the order of
+            ``channels``; 0 for none. Empty: none at all.
     """
 
     # Power added to the tracked one: -80 dB of full scale, below which sound is not amplified further.
@@ -54,12 +57,15 @@ class CausalUNet(CausalModel):
         compression: float = 0.3,
         level_time_constant: float = 1.0,
         trainable_filters: bool = True,
+        dual_path: Sequence[int] = (),
     ):
         super().__init__()
         if (window_length // 2) % 2 ** len(channels):
             raise ValueError(
                 f"window_length {window_length} must be a multiple of {2 ** (len(channels) + 1)}"
             )
+        if dual_path and len(dual_path) != len(channels):
+            raise ValueError(f"dual_path has {len(dual_path)} values, but there are {len(channels)} levels")
         self.sample_rate = sample_rate
         self.hop_length = hop_length
         self.delay = hop_length
@@ -82,6 +88,13 @@ class CausalUNet(CausalModel):
         self.decoder = nn.ModuleList(
             DecoderLevel(channels[i], outputs[i]) for i in reversed(range(len(channels)))
         )
+        levels = [i for i, hidden in enumerate(dual_path) if hidden]
+        self.dual_path = nn.ModuleDict(
+            {
+                str(i): DualPathBlock(channels[i], self.n_bands >> (i + 1), dual_path[i])
+                for i in reversed(levels)
+            }
+        )
         self.input_skip = nn.Conv2d(3, channels[0], 1)
         self.to_mask = nn.Conv2d(channels[0], 2, 1)
         assert self.to_mask.bias is not None
@@ -90,7 +103,9 @@ class CausalUNet(CausalModel):
             self.to_mask.bias.copy_(torch.tensor([1.0, 0.0]))  # the untrained model nearly passes its input
 
     def init_state(self, batch: int = 1) -> State:
-        """See :meth:`CausalModel.init_state`: past samples, level, one frame per encoder level, LSTM, overlap."""
+        """See :meth:`CausalModel.init_state`: past samples, level, one frame per encoder level, LSTM, dual-path
+        blocks from the bottom up, overlap.
+        """
         convs = [
             level.conv.init_state(batch, self.n_bands >> i)
             for i, level in enumerate(self.encoder)
@@ -101,12 +116,20 @@ class CausalUNet(CausalModel):
             self.level.init_state(self.analysis.weight, batch),
             *convs,
             *self.bottleneck.init_state(batch),
+            *(
+                block.init_state(batch)
+                for block in self.dual_path.values()
+                if isinstance(block, DualPathBlock)
+            ),
             self.synthesis.init_state(batch),
         )
 
     def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
         """See :meth:`CausalModel.step`."""
-        past, level, *convs, hidden, cell, overlap = state
+        n = len(self.encoder)
+        past, level, *convs = state[: 2 + n]
+        hidden, cell, *paths = state[2 + n : -1]
+        overlap = state[-1]
         power, level = self.level(audio, level)
         coefficients, past = self.analysis(audio, past)
         # (batch, frames, real and imaginary, bands)
@@ -118,13 +141,19 @@ class CausalUNet(CausalModel):
             x, convs[i] = layer(x, convs[i])
             skips.append(x)
         x, hidden, cell = self.bottleneck(x, hidden, cell)
-        for layer, skip in zip(self.decoder, reversed(skips), strict=True):
-            x = layer(x, skip)
+        new_paths: list[Tensor] = []
+        for i, layer in zip(reversed(range(n)), self.decoder, strict=True):
+            assert isinstance(layer, DecoderLevel)
+            x = layer.add(x, skips[i])
+            if str(i) in self.dual_path:
+                x, path = self.dual_path[str(i)](x, paths[len(new_paths)])
+                new_paths.append(path)
+            x = layer(x)
         mask = self.to_mask(x + self.input_skip(features))
 
         enhanced = apply_bounded_mask(spectrum, mask.transpose(1, 2))
         output, overlap = self.synthesis(enhanced.flatten(2), overlap)
-        return output, (past, level, *convs, hidden, cell, overlap)
+        return output, (past, level, *convs, hidden, cell, *new_paths, overlap)
 
     def flush(self, tail: Tensor, state: State) -> Tensor:
         """See :meth:`CausalModel.flush`: the stream goes on with zeros until every sample is out."""
@@ -176,8 +205,12 @@ class DecoderLevel(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels)
         self.activation = nn.LeakyReLU(0.1)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        return self.activation(self.norm(self.conv(x + self.skip(skip))))
+    def add(self, x: Tensor, skip: Tensor) -> Tensor:
+        """The level's input: what comes from below and the encoder's output."""
+        return x + self.skip(skip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.norm(self.conv(x)))
 
 
 class Bottleneck(nn.Module):

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from audio_enh.errors import UserError
 from audio_enh.inference.checkpoint import save_checkpoint
 from audio_enh.training.lora import add_lora, merge_lora
 
@@ -120,11 +121,22 @@ def export(config: DictConfig, weights: Path, folder: Path, score: torch.Tensor 
 
 
 def _initialise(model: torch.nn.Module, name: str) -> None:
-    """Start from a checkpoint's weights; the architecture must be the same."""
+    """Start from a checkpoint's weights; what the checkpoint's model lacks starts as it is.
+
+    Raises:
+        UserError: the checkpoint has weights that this model has no place for.
+    """
     from audio_enh.inference.checkpoint import load_model
 
     trained, _ = load_model(name, "cpu")
-    model.load_state_dict(trained.state_dict())
+    weights = trained.state_dict()
+    own = model.state_dict()
+    misfits = [key for key, value in weights.items() if key not in own or own[key].shape != value.shape]
+    if misfits:
+        raise UserError(f"init_from={name} is another model: {misfits[0]} does not fit (of {len(misfits)})")
+    new = model.load_state_dict(weights, strict=False).missing_keys
+    if new:
+        log.info("%d of %d tensors are new: %s", len(new), len(own), ", ".join(new[:3]) + ", ...")
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from audio_enh.models.causal_unet import CausalUNet, apply_bounded_mask
+from audio_enh.models.dual_path import DualPathBlock
 from audio_enh.models.stream_runner import StreamRunner
 from tests.models.causality import assert_causal, feed, stream
 
@@ -25,6 +26,19 @@ def small(seed: int = 0, **arguments) -> CausalUNet:
     return model.eval()
 
 
+def dual_path(seed: int = 0) -> CausalUNet:
+    """The same with dual-path blocks on two of its levels, that do something."""
+    model = small(seed, dual_path=(0, 5, 7))
+    with torch.no_grad():
+        for name, parameter in model.dual_path.named_parameters():
+            if name.split(".")[-2] in ("expand", "project"):
+                parameter.normal_(std=0.3)
+    return model
+
+
+both = pytest.mark.parametrize("make", [small, dual_path])
+
+
 def noise(samples: int, batch: int = 1, seed: int = 1) -> torch.Tensor:
     return 0.1 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(seed))
 
@@ -33,14 +47,16 @@ def test_shipped_size_is_two_million_parameters():
     assert sum(p.numel() for p in CausalUNet().parameters()) == 2_065_410
 
 
+@both
 @pytest.mark.parametrize("changed_from", [400, 777, 1000])
-def test_new_input_never_changes_past_output(changed_from):
-    assert_causal(small(), 2000, changed_from)
+def test_new_input_never_changes_past_output(make, changed_from):
+    assert_causal(make(), 2000, changed_from)
 
 
+@both
 @pytest.mark.parametrize("size", [1, 7, 40, 41, 333, 16000])
-def test_stream_equals_offline_for_any_block_size(size):
-    model, audio = small(), noise(700 if size == 1 else 4321, batch=2)
+def test_stream_equals_offline_for_any_block_size(make, size):
+    model, audio = make(), noise(700 if size == 1 else 4321, batch=2)
     torch.testing.assert_close(stream(model, audio, [size]), model(audio), atol=1e-5, rtol=0)
 
 
@@ -102,8 +118,9 @@ def test_output_is_as_long_as_the_input(samples):
     assert small()(audio).shape == audio.shape
 
 
-def test_silence_stays_silence():
-    assert small()(torch.zeros(1, 4000)).abs().max() == 0
+@both
+def test_silence_stays_silence(make):
+    assert make()(torch.zeros(1, 4000)).abs().max() == 0
 
 
 def test_untrained_model_nearly_passes_its_input():
@@ -123,14 +140,16 @@ def test_mask_never_amplifies():
     assert (masked.norm(dim=2) <= spectrum.norm(dim=2) * (1 + 1e-5)).all()
 
 
-def test_items_of_a_batch_do_not_touch():
-    model, audio = small(), noise(3000, batch=3)
+@both
+def test_items_of_a_batch_do_not_touch(make):
+    model, audio = make(), noise(3000, batch=3)
     alone = torch.cat([model(audio[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(model(audio), alone, atol=1e-6, rtol=0)
 
 
-def test_step_leaves_the_old_state_as_it_was():
-    model, audio = small(), noise(400)
+@both
+def test_step_leaves_the_old_state_as_it_was(make):
+    model, audio = make(), noise(400)
     _, state = model.step(audio, model.init_state(1))
     before = [tensor.clone() for tensor in state]
     first, _ = model.step(audio, state)
@@ -139,8 +158,9 @@ def test_step_leaves_the_old_state_as_it_was():
     assert torch.equal(first, second)
 
 
-def test_every_parameter_gets_a_gradient():
-    model = small().train()
+@both
+def test_every_parameter_gets_a_gradient(make):
+    model = make().train()
     (model(noise(2000, batch=2)) - noise(2000, batch=2, seed=5)).square().mean().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -148,8 +168,9 @@ def test_every_parameter_gets_a_gradient():
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_silent_input_gives_finite_gradients():
-    model = small().train()
+@both
+def test_silent_input_gives_finite_gradients(make):
+    model = make().train()
     model(torch.zeros(2, 2000)).square().mean().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
@@ -167,6 +188,34 @@ def test_delay_and_latency_are_what_they_say():
         assert int(out.abs().argmax()) == position + model.delay
     # Frame (the synthesis window) plus stride.
     assert model.latency == 2 * model.hop_length + model.hop_length
+
+
+def test_untrained_dual_path_adds_nothing():
+    """Hence a trained model may be given one."""
+    model, more = small(), small(dual_path=(3, 0, 7))
+    missing, unexpected = more.load_state_dict(model.state_dict(), strict=False)
+    assert not unexpected
+    assert {name.split(".")[0] for name in missing} == {"dual_path"}
+    assert torch.equal(more(noise(2000)), model(noise(2000)))
+
+
+def test_dual_path_joins_all_bands_of_a_frame_but_no_times_backwards():
+    torch.manual_seed(0)
+    block = DualPathBlock(4, 16, 5).eval()
+    torch.nn.init.normal_(block.expand.weight)
+    x = torch.randn(1, 4, 9, 16)
+    changed = x.clone()
+    changed[:, 0, 5, 3] += 3
+    difference = (
+        (block(changed, block.init_state(1))[0] - block(x, block.init_state(1))[0]).abs().amax(dim=1)[0]
+    )
+    assert difference[:5].max() == 0
+    assert difference[5].min() > 0
+
+
+def test_dual_path_of_another_length_than_the_levels_is_refused():
+    with pytest.raises(ValueError, match="dual_path has 2 values"):
+        small(dual_path=(3, 3))
 
 
 def test_window_that_does_not_halve_often_enough_is_refused():

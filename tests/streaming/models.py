@@ -8,10 +8,12 @@ from audio_enh.models.causal_demucs import CausalDemucs
 from audio_enh.models.causal_unet import CausalUNet
 
 
-def small_unet() -> CausalUNet:
+def small_unet(dual_path: tuple[int, ...] = ()) -> CausalUNet:
     torch.manual_seed(0)
-    model = CausalUNet(hop_length=32, window_length=128, channels=(4, 6), rnn_hidden=8)
+    model = CausalUNet(hop_length=32, window_length=128, channels=(4, 6), rnn_hidden=8, dual_path=dual_path)
     with torch.no_grad():
+        for parameter in model.dual_path.parameters():
+            parameter.normal_(0, 0.3)  # blocks that do something
         model.to_mask.weight.mul_(30)  # a mask that does something
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -20,6 +22,10 @@ def small_unet() -> CausalUNet:
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 2)
     return model.eval()
+
+
+def small_dual_path() -> CausalUNet:
+    return small_unet((0, 5))
 
 
 def small_demucs() -> CausalDemucs:

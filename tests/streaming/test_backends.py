@@ -19,9 +19,9 @@ from audio_enh.streaming.backend import exported
 from audio_enh.streaming.export import bundled_recordings, export_onnx, run_hops
 from audio_enh.streaming.onnx_backend import OnnxBackend
 from audio_enh.streaming.torch_backend import StaticStep, TorchBackend
-from tests.streaming.models import small_demucs, small_unet
+from tests.streaming.models import small_demucs, small_dual_path, small_unet
 
-MODELS = [small_unet, small_demucs]
+MODELS = [small_unet, small_dual_path, small_demucs]
 
 
 def noise(rows: int, samples: int) -> np.ndarray:

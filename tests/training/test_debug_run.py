@@ -44,6 +44,26 @@ def test_a_recipe_of_an_earlier_version_is_exported(debug_run, tmp_path):
     assert all(torch.equal(value, first.state_dict()[key]) for key, value in again.state_dict().items())
 
 
+def test_a_trained_model_goes_on_as_a_larger_one(debug_run, tmp_path):
+    """What the checkpoint lacks starts from its initial values; there it adds nothing."""
+    first, larger = debug_run / "model", tmp_path / "larger"
+    recipes.train(
+        [
+            "experiment=debug",
+            f"init_from={first}",
+            "model.dual_path=[0,4,4]",
+            "optim.optimizer.lr=0",
+            f"data.cache={debug_run / 'cache'}",
+            f"out={tmp_path / 'run'}",
+            f"export={larger}",
+        ]
+    )
+    before, after = (load_model(folder, "cpu")[0] for folder in (first, larger))
+    assert sum(p.numel() for p in after.parameters()) > sum(p.numel() for p in before.parameters())
+    weights = dict(after.named_parameters())
+    assert all(torch.equal(value, weights[name]) for name, value in before.named_parameters())
+
+
 def test_log_has_losses_metrics_audio_and_spectrograms(debug_run):
     events = EventAccumulator(str(debug_run / "tensorboard"), size_guidance={"audio": 0, "images": 0})
     events.Reload()
@@ -85,6 +105,10 @@ def test_latest_weights_are_kept_when_nothing_could_be_scored(debug_run, tmp_pat
         (["experiment=debug", "data.sed=1"], "sed"),
         (["experiment=causal_unet", "manifest=/nowhere.csv", "out={tmp}"], "no folder and no CSV manifest"),
         (["experiment=debug", "model.window_length=100", "out={tmp}"], "window_length"),
+        (
+            ["experiment=debug", "init_from=causal-unet-16k", "out={tmp}"],
+            "init_from=causal-unet-16k is another",
+        ),
         (["experiment=debug", "task.metrics=[pesk]", "out={tmp}"], "unknown metric 'pesk'"),
         (["experiment=debug", "monitor=valid/dnsmos_ovrl", "out={tmp}"], "dnsmos_ovrl is not measured"),
         (["experiment=debug", "task.metrics=[stoi]", "out={tmp}"], "valid/quality is not measured"),
