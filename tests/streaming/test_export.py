@@ -10,6 +10,7 @@ from audio_enh.cli import run
 from audio_enh.errors import AudioFileError, CheckpointError
 from audio_enh.inference.catalog import ONNX, WEIGHTS, find_checkpoint
 from audio_enh.inference.checkpoint import save_checkpoint
+from audio_enh.models.causal_unet import CausalUNet
 from audio_enh.streaming import open_backend
 from audio_enh.streaming.backend import sha256
 from audio_enh.streaming.export import export_onnx, fold_normalization
@@ -22,8 +23,6 @@ ARGUMENTS = {"hop_length": 160, "window_length": 512, "channels": (4, 6), "rnn_h
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    from audio_enh.models.causal_unet import CausalUNet
-
     torch.manual_seed(0)
     folder = tmp_path / "tiny"
     save_checkpoint(folder, CausalUNet(**ARGUMENTS).eval(), {}, arguments=ARGUMENTS)
@@ -105,6 +104,22 @@ def test_the_command(checkpoint, capsys):
     assert open_backend(checkpoint).name == "onnx"
     assert read_metadata(checkpoint / "model.onnx").weights_sha256 == sha256(checkpoint / "model.safetensors")
     assert run(["models", "--json"]) == 0
+
+
+def test_weights_that_are_float16_are_stored_so(tmp_path):
+    """Half the file, and the very same output."""
+    sizes, errors = [], []
+    for half in (False, True):
+        torch.manual_seed(0)
+        model = CausalUNet(hop_length=160, window_length=512, channels=(4, 6), rnn_hidden=64).eval()
+        for parameter in model.parameters():
+            parameter.data = parameter.data.half().float() * (1 if half else 1 + 2**-12)
+        path = tmp_path / f"{half}.onnx"
+        report = export_onnx(model, path, name="unet", weights_sha256="", check_seconds=1)
+        sizes.append(report.size)
+        errors.append(report.max_error)
+    assert sizes[1] < 0.6 * sizes[0]
+    assert max(errors) < 1e-6
 
 
 def test_quantized_weights_stay_close(tmp_path):
