@@ -9,9 +9,9 @@ demo: $(VENV)/.installed-eval
 	$(BIN)/audio-enh demo -o demo
 
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --ignore=tests/streaming/live
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/streaming/live
 	# Sound devices run in real time: no other tests beside them.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" tests/streaming/live
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/streaming/live
 
 test-slow: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
