@@ -6,6 +6,7 @@ The state is ``x_t = x_0 + sigma(t) z`` with ``sigma(t) = sigma_min (sigma_max /
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,9 +20,12 @@ def geometric_sigma(t: Tensor, sigma_min: float, sigma_max: float) -> Tensor:
     return sigma_min * (sigma_max / sigma_min) ** t
 
 
-def annealing_factors(gamma: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """``eta`` and ``beta`` of :func:`sample_consistently`, for noise levels of ratios ``gamma``."""
-    return 1 - gamma**epsilon, (1 - gamma ** (2 * (epsilon - 1))).sqrt()
+Ratio = TypeVar("Ratio", float, Tensor)
+
+
+def annealing_factors(gamma: Ratio, epsilon: float) -> tuple[Ratio, Ratio]:
+    """``eta`` and ``beta`` of :func:`sample_consistently`, for noise levels of ratio ``gamma``."""
+    return 1 - gamma**epsilon, (1 - gamma ** (2 * (epsilon - 1))) ** 0.5
 
 
 def sample_consistently(
@@ -62,7 +66,7 @@ def sample_consistently(
     if epsilon < 1:
         raise ValueError(f"epsilon must be 1 or more, not {epsilon}")
     gamma = (sigma_max / sigma_min) ** (-1 / max(1, steps - 1))
-    eta, beta = (float(v) for v in annealing_factors(torch.tensor(gamma, dtype=torch.float64), epsilon))
+    eta, beta = annealing_factors(gamma, epsilon)
     sigma = sigma_max
     x = sigma * noise()
     if start is not None:
