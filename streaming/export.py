@@ -222,11 +222,14 @@ def _quantize(path: Path) -> None:
     graph = onnx.load(str(path)).graph
     products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm")]
     ends = [node.name for node in products if node.name.split("/")[1] in ("analysis", "synthesis")]
+    # ONNX Runtime has no integer kernel for a stack of matrices with scales of their own.
+    stacks = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 2}
+    stacked = [node.name for node in products if stacks.intersection(node.input)]
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # it advises a preprocessing for static quantization
     try:
         quantize_dynamic(
-            str(path), str(path), op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=ends,
+            str(path), str(path), op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=ends + stacked,
             weight_type=QuantType.QInt8, per_channel=True,
         )  # fmt: skip
     finally:

@@ -16,7 +16,7 @@ from audio_enh.streaming.backend import sha256
 from audio_enh.streaming.export import export_onnx, fold_normalization
 from audio_enh.streaming.onnx_backend import OnnxBackend, read_metadata
 from tests.inference.conftest import FirModel
-from tests.streaming.models import small_demucs, small_unet
+from tests.streaming.models import small_demucs, small_dual_path, small_unet
 
 ARGUMENTS = {"hop_length": 160, "window_length": 512, "channels": (4, 6), "rnn_hidden": 8}
 
@@ -122,9 +122,10 @@ def test_weights_that_are_float16_are_stored_so(tmp_path):
     assert max(errors) < 1e-6
 
 
-def test_quantized_weights_stay_close(tmp_path):
+@pytest.mark.parametrize("make", [small_unet, small_dual_path])
+def test_quantized_weights_stay_close(make, tmp_path):
     path = tmp_path / "int8.onnx"
-    report = export_onnx(small_unet(), path, name="small", weights_sha256="", quantize=True, check_seconds=1)
+    report = export_onnx(make(), path, name="small", weights_sha256="", quantize=True, check_seconds=1)
     assert read_metadata(path).quantized == "int8"
     # Rounded, so not the same; but no other sound.
     assert 1e-6 < report.max_error < 0.05
