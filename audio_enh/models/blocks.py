@@ -105,6 +105,23 @@ class LevelTracker(nn.Module):
         return torch.cat(averages, dim=1), state
 
 
+def run_lstm(rnn: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """An LSTM with ``batch_first`` and its states: ``(batch, frames, features)``, states ``(batch, layers, units)``.
+
+    One frame is done cell by cell: on the CPU ``nn.LSTM`` rearranges all its weights in every call.
+    """
+    if x.shape[1] == 1 and not rnn.training:
+        out, hiddens, cells = x[:, 0], [], []
+        for layer, weights in enumerate(rnn.all_weights):
+            out, c = torch.lstm_cell(out, [hidden[:, layer], cell[:, layer]], *weights)
+            hiddens.append(out)
+            cells.append(c)
+        return out[:, None], torch.stack(hiddens, dim=1), torch.stack(cells, dim=1)
+    past = (hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous())
+    out, (hidden, cell) = rnn(x, past)
+    return out, hidden.transpose(0, 1), cell.transpose(0, 1)
+
+
 class CausalConv2d(nn.Module):
     """Convolution over (time, frequency): causal in time, "same" over ``stride`` in frequency.
 

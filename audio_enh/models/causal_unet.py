@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from audio_enh.dsp.filterbank import fourier_filters
 from audio_enh.models.base import CausalModel, State
-from audio_enh.models.blocks import CausalConv2d, FrameAnalysis, LevelTracker, OverlapAdd
+from audio_enh.models.blocks import CausalConv2d, FrameAnalysis, LevelTracker, OverlapAdd, run_lstm
 from audio_enh.models.dual_path import DualPathBlock
 
 
@@ -128,7 +128,8 @@ class CausalUNet(CausalModel):
         """See :meth:`CausalModel.step`."""
         n = len(self.encoder)
         past, level, *convs = state[: 2 + n]
-        hidden, cell, *paths = state[2 + n : -1]
+        hidden, cell, *rest = state[2 + n : -1]
+        paths = dict(zip(self.dual_path, rest, strict=True))
         overlap = state[-1]
         power, level = self.level(audio, level)
         coefficients, past = self.analysis(audio, past)
@@ -141,19 +142,17 @@ class CausalUNet(CausalModel):
             x, convs[i] = layer(x, convs[i])
             skips.append(x)
         x, hidden, cell = self.bottleneck(x, hidden, cell)
-        new_paths: list[Tensor] = []
         for i, layer in zip(reversed(range(n)), self.decoder, strict=True):
             assert isinstance(layer, DecoderLevel)
             x = layer.add(x, skips[i])
-            if str(i) in self.dual_path:
-                x, path = self.dual_path[str(i)](x, paths[len(new_paths)])
-                new_paths.append(path)
+            if (key := str(i)) in paths:
+                x, paths[key] = self.dual_path[key](x, paths[key])
             x = layer(x)
         mask = self.to_mask(x + self.input_skip(features))
 
         enhanced = apply_bounded_mask(spectrum, mask.transpose(1, 2))
         output, overlap = self.synthesis(enhanced.flatten(2), overlap)
-        return output, (past, level, *convs, hidden, cell, *new_paths, overlap)
+        return output, (past, level, *convs, hidden, cell, *paths.values(), overlap)
 
     def flush(self, tail: Tensor, state: State) -> Tensor:
         """See :meth:`CausalModel.flush`: the stream goes on with zeros until every sample is out."""
@@ -232,24 +231,10 @@ class Bottleneck(nn.Module):
         batch, channels, frames, bands = x.shape
         flat = x.transpose(1, 2).reshape(batch, frames, channels * bands)
         narrow = self.down(flat)
-        if frames == 1 and not self.training:
-            out, hidden, cell = self._frame(narrow[:, 0], hidden, cell)
-        else:
-            past = (hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous())
-            out, (hidden, cell) = self.rnn(narrow, past)
-            hidden, cell = hidden.transpose(0, 1), cell.transpose(0, 1)
+        out, hidden, cell = run_lstm(self.rnn, narrow, hidden, cell)
         flat = self.up(narrow + out)
         x = x + flat.view(batch, frames, channels, bands).transpose(1, 2)
         return x, hidden, cell
-
-    def _frame(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One frame, cell by cell: on the CPU ``nn.LSTM`` rearranges all its weights in every call."""
-        hiddens, cells = [], []
-        for layer, weights in enumerate(self.rnn.all_weights):
-            x, c = torch.lstm_cell(x, [hidden[:, layer], cell[:, layer]], *weights)
-            hiddens.append(x)
-            cells.append(c)
-        return x[:, None], torch.stack(hiddens, dim=1), torch.stack(cells, dim=1)
 
 
 def apply_bounded_mask(spectrum: Tensor, mask: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audio_enh.models.blocks import run_lstm
+
 
 class DualPathBlock(nn.Module):
     """All bands of a frame are mixed, then one LSTM, the same for every band, runs along time; both are residual.
@@ -61,15 +63,9 @@ class DualPathBlock(nn.Module):
 
     def _along(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         batch, frames, bands, channels = x.shape
-        hidden, cell = (s.reshape(batch * bands, self.hidden) for s in state.unbind(1))
-        if frames == 1 and not self.training:
-            # On the CPU nn.LSTM rearranges its weights in every call.
-            flat = x.reshape(batch * bands, channels)
-            hidden, cell = torch.lstm_cell(flat, [hidden, cell], *self.rnn.all_weights[0])
-            out = hidden.view(batch, 1, bands, self.hidden)
-        else:
-            rows = x.transpose(1, 2).reshape(batch * bands, frames, channels)
-            out, (hidden, cell) = self.rnn(rows, (hidden[None], cell[None]))
-            out = out.view(batch, bands, frames, self.hidden).transpose(1, 2)
-        state = torch.stack([hidden.view(batch, bands, -1), cell.view(batch, bands, -1)], dim=1)
+        rows = x.transpose(1, 2).reshape(batch * bands, frames, channels)
+        hidden, cell = (s.reshape(batch * bands, 1, self.hidden) for s in state.unbind(1))
+        out, hidden, cell = run_lstm(self.rnn, rows, hidden, cell)
+        out = out.reshape(batch, bands, frames, self.hidden).transpose(1, 2)
+        state = torch.stack([s.reshape(batch, bands, self.hidden) for s in (hidden, cell)], dim=1)
         return self.project(out), state

@@ -1,7 +1,5 @@
 """The ESTOI loss: nearly the metric itself on real recordings, and can be minimised from anywhere."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,7 @@ from scipy.stats import spearmanr
 
 from audio_enh.eval.metrics import estoi
 from audio_enh.losses import ESTOILoss
-from tests.losses.test_pesq import RATE, noisy_recordings, speech
+from tests.losses.recordings import RATE, noisy_recordings, pair, speech, sweep
 
 
 def test_is_nearly_the_metric():
@@ -30,16 +28,10 @@ def test_zero_for_the_clean_speech_at_any_level():
     assert float(loss(0.1 * clean, clean)) < 0.01
 
 
-@pytest.mark.parametrize("rate", [16000, 48000])
-@pytest.mark.parametrize("kinds", list(product(("silence", "speech", "noise"), repeat=2)))
+@sweep
 def test_gradient_is_finite_everywhere(rate, kinds):
-    sounds = {
-        "silence": torch.zeros(1, rate),
-        "speech": speech()[:, :rate].repeat(1, 2)[:, :rate],
-        "noise": 0.3 * torch.randn(1, rate, generator=torch.Generator().manual_seed(0)),
-    }
-    estimate = sounds[kinds[0]].clone().requires_grad_()
-    value = ESTOILoss(rate)(estimate, sounds[kinds[1]])
+    estimate, clean = pair(rate, kinds)
+    value = ESTOILoss(rate)(estimate, clean)
     value.backward()
     assert 0 <= float(value) <= 2
     assert estimate.grad.isfinite().all()
@@ -65,14 +57,14 @@ def test_descent_improves_the_metric_itself():
 def test_a_batch_is_the_mean_of_its_items_and_pauses_do_not_count():
     clean, loss = speech()[:, : 3 * RATE], ESTOILoss()
     noisy = clean + 0.02 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    pair = loss.loss(torch.cat([noisy, clean]), torch.cat([clean, clean]))
+    values = loss.loss(torch.cat([noisy, clean]), torch.cat([clean, clean]))
     assert float(loss(torch.cat([noisy, clean]), torch.cat([clean, clean]))) == pytest.approx(
-        float(pair.mean())
+        float(values.mean())
     )
-    assert float(pair[0]) == pytest.approx(float(loss(noisy, clean)), rel=1e-5)
+    assert float(values[0]) == pytest.approx(float(loss(noisy, clean)), rel=1e-5)
     pause = torch.zeros(1, RATE)
     longer = loss(torch.cat([noisy, pause], 1), torch.cat([clean, pause], 1))
-    assert float(longer) == pytest.approx(float(pair[0]), abs=0.01)
+    assert float(longer) == pytest.approx(float(values[0]), abs=0.01)
 
 
 @pytest.mark.parametrize("samples", [1, 100, 6000])
