@@ -10,7 +10,7 @@ from typing import Protocol
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
@@ -46,7 +46,8 @@ class EnhancementTask(lightning.LightningModule):
         model: the network.
         objective: what training minimises.
         optimizer: makes an optimiser from parameters.
-        total_steps: at which the learning rate's cosine reaches ``final_lr_scale``.
+        total_steps: at which the learning rate's cosine reaches ``final_lr_scale``; with a limit on the trainer's
+            time (``trainer.max_time``) it does so at that time if that comes first.
         warmup_steps: of a linear rise of the learning rate, before the cosine.
         final_lr_scale: learning rate at the end, as a part of the highest.
         audio_examples: validation items logged as audio and spectrogram.
@@ -131,15 +132,28 @@ class EnhancementTask(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
 
     def make_schedule(self, optimizer: Optimizer) -> LRSchedulerConfigType:
-        """The learning rate by steps: a linear rise, then a cosine."""
+        """The learning rate: a linear rise by steps, then a cosine by steps or by the clock, whichever ends first."""
 
         def scale(step: int) -> float:
             if step < self.warmup_steps:
                 return (step + 1) / self.warmup_steps
-            progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
+            progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+            progress = min(1.0, max(progress, self._part_of_time()))
             return self.final_lr_scale + (1 - self.final_lr_scale) * 0.5 * (1 + math.cos(math.pi * progress))
 
         return {"scheduler": LambdaLR(optimizer, scale), "interval": "step"}
+
+    def _part_of_time(self) -> float:
+        """How much of ``trainer.max_time`` has passed, of all runs together; 0 without a limit."""
+        trainer = self._trainer  # None outside of a run
+        callbacks = getattr(trainer, "callbacks", [])  # which Lightning does not declare
+        timer = next((callback for callback in callbacks if isinstance(callback, Timer)), None)
+        remaining = timer.time_remaining() if timer else None
+        if trainer is None or timer is None or remaining is None:
+            return 0.0
+        elapsed = timer.time_elapsed()
+        # All processes must take the same step, and their clocks differ.
+        return float(trainer.strategy.broadcast(elapsed / max(elapsed + remaining, 1e-9)))
 
     def _new_scores(self) -> ValidationScores:
         data = getattr(self.trainer, "datamodule", None)
