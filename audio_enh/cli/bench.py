@@ -187,8 +187,11 @@ def _where(row: Row) -> str:
 
 
 def _verdict(rows: list[Row]) -> str:
-    """One plain sentence."""
-    best = max(rows, key=lambda row: row.measured.stream.headroom)
+    """One plain sentence, about the default model if it runs comfortably, else about the fastest."""
+    from audio_enh.inference.catalog import DEFAULT_MODEL
+
+    comfortable = [r for r in rows if r.model == DEFAULT_MODEL and r.measured.stream.headroom >= COMFORTABLE]
+    best = max(comfortable or rows, key=lambda row: row.measured.stream.headroom)
     whole = best.measured.stream
     what = f"{best.model} ({_where(best)})"
     took = (

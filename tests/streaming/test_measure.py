@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from audio_enh.cli import run
+from audio_enh.cli import bench, run
 from audio_enh.streaming import Stream
-from audio_enh.streaming.measure import impulse_delay, most_streams, time_hops
+from audio_enh.streaming.measure import Measured, Timing, impulse_delay, most_streams, time_hops
 from tests.inference.conftest import FirModel
 
 
@@ -98,6 +98,23 @@ def test_bench_tells_people(capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert "This machine can" in out
     assert "causal-unet-16k" in out
+
+
+@pytest.mark.parametrize(
+    ("default", "small", "recommended"),
+    [
+        (0.004, 0.001, "can run causal-unet-16k"),  # ms of 10: the better one, though the other is faster
+        (0.006, 0.001, "can run small"),
+        (0.02, 0.006, "can only just run small"),
+        (0.03, 0.02, "cannot run any of these live: with small"),
+    ],
+)
+def test_bench_recommends_the_default_model_where_it_runs_with_ease(default, small, recommended):
+    def row(model: str, seconds: float) -> bench.Row:
+        timing = Timing(0.01, seconds, seconds, seconds, seconds)
+        return bench.Row(model, "onnx", "cpu", 1, Measured(timing, timing, 0.03, 0.013, 0.013), None, None)
+
+    assert recommended in bench._verdict([row("causal-unet-16k", default), row("small", small)])
 
 
 @pytest.mark.parametrize(
