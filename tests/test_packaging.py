@@ -1,4 +1,4 @@
-"""What an installed wheel holds: every package of the tree, whose top-level folders it renames."""
+"""What an installed wheel holds."""
 
 import sys
 from pathlib import Path
@@ -15,6 +15,6 @@ def test_every_package_is_in_the_wheel():
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     found = set()
     for name, folder in setuptools["package-dir"].items():
-        for init in (ROOT / folder).rglob("__init__.py"):
-            found.add(".".join((name, *init.parent.relative_to(ROOT / folder).parts)))
+        for module in (ROOT / folder).rglob("*.py"):
+            found.add(".".join((name, *module.parent.relative_to(ROOT / folder).parts)))
     assert set(setuptools["packages"]) == found

@@ -60,6 +60,8 @@ def train(config: DictConfig) -> float | None:
     last = weights / "last.ckpt"
     resume = str(last) if config.resume and last.exists() else None
     log.info("%s", f"resuming from {resume}" if resume else "starting from step 0")
+    if resume and config.init_from:
+        log.info("init_from=%s was taken at its step 0; another run needs another out=", config.init_from)
     trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=False)
 
     score = best.best_model_score

@@ -46,8 +46,8 @@ class EnhancementTask(lightning.LightningModule):
         model: the network.
         objective: what training minimises.
         optimizer: makes an optimiser from parameters.
-        total_steps: at which the learning rate's cosine reaches ``final_lr_scale``; with a limit on the trainer's
-            time (``trainer.max_time``) it does so at that time if that comes first.
+        total_steps: at which the learning rate's cosine reaches ``final_lr_scale``, -1 for never; with a limit on the
+            trainer's time (``trainer.max_time``) it does so at that time if that comes first.
         warmup_steps: of a linear rise of the learning rate, before the cosine.
         final_lr_scale: learning rate at the end, as a part of the highest.
         audio_examples: validation items logged as audio and spectrogram.
@@ -132,14 +132,16 @@ class EnhancementTask(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
 
     def make_schedule(self, optimizer: Optimizer) -> LRSchedulerConfigType:
-        """The learning rate: a linear rise by steps, then a cosine by steps or by the clock, whichever ends first."""
+        """The learning rate: a linear rise by steps, under a cosine by steps or by the clock, whichever is first."""
 
         def scale(step: int) -> float:
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-            progress = min(1.0, max(progress, self._part_of_time()))
-            return self.final_lr_scale + (1 - self.final_lr_scale) * 0.5 * (1 + math.cos(math.pi * progress))
+            rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+            progress = self._part_of_time()
+            if self.total_steps >= 0:
+                rest = max(1, self.total_steps - self.warmup_steps)
+                progress = max(progress, (step - self.warmup_steps) / rest)
+            cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+            return min(rise, self.final_lr_scale + (1 - self.final_lr_scale) * cosine)
 
         return {"scheduler": LambdaLR(optimizer, scale), "interval": "step"}
 
