@@ -45,6 +45,8 @@ class CausalUNet(CausalModel):
 
     # Power added to the tracked one: -80 dB of full scale, below which sound is not amplified further.
     power_floor = 1e-8
+    # Amplitude of what the network hears in digital silence, relative to that floor.
+    faint = 0.3
 
     def __init__(
         self,
@@ -77,6 +79,10 @@ class CausalUNet(CausalModel):
         self.analysis = FrameAnalysis(analysis, hop_length, trainable_filters)
         self.synthesis = OverlapAdd(synthesis, trainable_filters)
         self.level = LevelTracker(hop_length, sample_rate, level_time_constant)
+        # As good as random, and always the same.
+        phase = 2 * torch.pi * (torch.arange(self.n_bands) * 5**0.5 / 2 % 1)
+        self.silence: Tensor
+        self.register_buffer("silence", torch.stack([phase.cos(), phase.sin()]), persistent=False)
 
         widths = [3, *channels]
         self.encoder = nn.ModuleList(
@@ -170,6 +176,10 @@ class CausalUNet(CausalModel):
         """Level-free compressed real part, imaginary part and magnitude: ``(batch, 3, frames, bands)``."""
         gain = (power + self.power_floor).rsqrt()
         spectrum = spectrum * gain[:, :, None, None]
+        # Digital silence was heard in training before clean speech only, which is to pass: the network would let
+        # noise pass that comes after it. Faint tones instead, where the level is at the floor, are like a quiet room.
+        silent = self.power_floor / (power + self.power_floor)
+        spectrum = spectrum + self.faint * silent[:, :, None, None] * self.silence
         # The floor keeps the gradient of the root finite; it is 40 dB below the signal's mean.
         real, imag = spectrum.unbind(dim=2)
         bin_power = real.square() + imag.square() + 1e-4
