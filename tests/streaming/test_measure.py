@@ -103,11 +103,7 @@ def test_bench_tells_people(capsys):
 @pytest.mark.parametrize(
     ("default", "small", "recommended"),  # seconds that a frame of 10 ms takes; half of it is with ease
     [
-        (
-            0.004,
-            0.001,
-            "can run causal-unet-16k",
-        ),
+        (0.004, 0.001, "can run causal-unet-16k"),
         (0.006, 0.001, "can run small"),
         (0.02, 0.006, "can only just run small"),
         (0.03, 0.02, "cannot run any of these live: with small"),
