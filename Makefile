@@ -1,11 +1,15 @@
 # `make demo` and `make test` set themselves up on a fresh machine: Python 3.10 or newer is all they need.
+# They install exact, tested versions: constraints/renew says which and why.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
+# Where torch's builds for the CPU are; PyPI has those for CUDA only, on Linux.
+CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow lint format constraints clean
 
-demo: $(VENV)/.installed-eval
+demo: $(VENV)/.installed-demo
 	$(BIN)/audio-enh demo -o demo
 
 test: $(VENV)/.installed-dev
@@ -31,6 +35,22 @@ clean:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed-%: pyproject.toml $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$*]"
+# A fifth of the size of what the tests need; what is there already for them is enough.
+$(VENV)/.installed-demo: pyproject.toml constraints/cpu.txt $(VENV)/bin/python
+	@if [ -e $(VENV)/.installed-dev ]; then \
+		$(MAKE) $(VENV)/.installed-dev; \
+	else \
+		echo "Installing into $(VENV): 0.4 GB to download, 1.8 GB on disk."; \
+		$(PIP) --no-deps --index-url $(CPU_INDEX) -c constraints/cpu.txt torch \
+			|| echo "torch for the CPU is out of reach: taking PyPI's build, with CUDA some 3 GB to download."; \
+		$(PIP) -c constraints/cpu.txt -e ".[eval,live,export]"; \
+	fi
 	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints/full.txt $(VENV)/bin/python
+	@echo "Installing into $(VENV): on Linux some 3 GB to download, 6 GB on disk, most of it torch with CUDA."
+	$(PIP) -c constraints/full.txt -e ".[dev]"
+	touch $@
+
+constraints:
+	constraints/renew

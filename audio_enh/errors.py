@@ -1,5 +1,7 @@
 """Errors that are the user's to mend."""
 
+from pathlib import Path
+
 
 class UserError(Exception):
     """A mistake the caller can mend: the message is one line that says what is wrong and how to mend it.
@@ -22,3 +24,22 @@ class DeviceError(UserError):
 
 class DependencyError(UserError):
     """A program or optional package is needed and not installed."""
+
+    @classmethod
+    def missing(cls, purpose: str, package: str, extra: str) -> "DependencyError":
+        """The error for a package that is not installed.
+
+        Args:
+            purpose: what needs the package, as the subject of a sentence.
+            package: its name.
+            extra: the optional dependencies of this project that bring it.
+        """
+        return cls(f"{purpose} needs the package {package}: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """What to type to install the optional dependencies ``extra`` of this project, which is not on PyPI."""
+    project = Path(__file__).resolve().parents[1]
+    if (project / "pyproject.toml").is_file():  # an editable install, which knows where it came from
+        return f"pip install -e '{project}[{extra}]'"
+    return f"pip install '.[{extra}]' in the project's folder"

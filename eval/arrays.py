@@ -29,9 +29,7 @@ def select_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     chosen = tuple(metric for metric in METRICS if metric.name in names)
     for metric in chosen:
         if missing := missing_packages(metric.name):
-            raise DependencyError(
-                f"{metric.label} needs {', '.join(missing)}, not installed: pip install 'audio-enh[eval]'"
-            )
+            raise DependencyError.missing(metric.label, ", ".join(missing), "eval")
     return chosen
 
 

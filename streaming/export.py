@@ -89,7 +89,7 @@ def export_onnx(
         import onnx
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise DependencyError(f"export needs {error.name}: pip install 'audio-enh[export]'") from error
+        raise DependencyError.missing("export", str(error.name), "export") from error
     if any(state.any() for state in model.init_state(1)):
         raise CheckpointError(f"{name}: exported states start from zero, and some of this model's do not")
 

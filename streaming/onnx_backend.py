@@ -140,7 +140,7 @@ def _open_session(path: Path, batch: int, threads: int, optimize: bool = True) -
     try:
         import onnxruntime
     except ImportError as error:
-        raise DependencyError("the onnx backend needs onnxruntime: pip install 'audio-enh[live]'") from error
+        raise DependencyError.missing("the onnx backend", "onnxruntime", "live") from error
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist: make it with `audio-enh export`")
     options = onnxruntime.SessionOptions()

@@ -1,9 +1,16 @@
-"""What an installed wheel holds."""
+"""What an installed wheel holds, and the exact versions that `make` installs."""
 
+import re
+import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from audio_enh.inference.catalog import DEFAULT_MODEL
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,3 +25,70 @@ def test_every_package_is_in_the_wheel():
         for module in (ROOT / folder).rglob("*.py"):
             found.add(".".join((name, *module.parent.relative_to(ROOT / folder).parts)))
     assert set(setuptools["packages"]) == found
+
+
+def pinned(name: str) -> dict[str, Version]:
+    """The versions of one set that hold for this interpreter."""
+    lines = (ROOT / "constraints" / f"{name}.txt").read_text().splitlines()
+    requirements = [Requirement(line) for line in lines if not line.startswith("#")]
+    return {
+        one.name: Version(next(iter(one.specifier)).version)
+        for one in requirements
+        if one.marker is None or one.marker.evaluate()
+    }
+
+
+@pytest.mark.parametrize("name", ["full", "cpu"])
+def test_every_dependency_is_pinned_within_its_range(name: str) -> None:
+    tomllib = pytest.importorskip("tomllib", reason="reads TOML with the standard library")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    chosen = extras if name == "full" else {extra: extras[extra] for extra in ("eval", "live", "export")}
+    versions = pinned(name)
+    for line in [*project["dependencies"], *(line for lines in chosen.values() for line in lines)]:
+        requirement = Requirement(line)
+        if requirement.name != "audio-enh":
+            assert versions[requirement.name.lower()] in requirement.specifier, line
+    assert (
+        name == "full" or "torchaudio" not in versions
+    )  # its Linux wheels do not load beside torch's CPU build
+
+
+def test_torch_and_torchaudio_are_a_pair_that_loads() -> None:
+    """A torchaudio built against another torch fails on import, or on its first compiled operator."""
+    import torch
+    from torchaudio.functional import lfilter
+
+    step = lfilter(torch.ones(4), a_coeffs=torch.tensor([1.0, -0.5]), b_coeffs=torch.tensor([0.25, 0.0]))
+    torch.testing.assert_close(step, torch.tensor([0.25, 0.375, 0.4375, 0.46875]))
+    for package in ("torch", "torchaudio"):
+        found = Version(version(package)).public
+        assert found == str(pinned("full")[package]), "run `make test`, which installs the tested pair"
+
+
+def test_what_a_cpu_user_needs_imports_no_torchaudio(tmp_path: Path) -> None:
+    """Beside torch's CPU build torchaudio does not load: enhancing, evaluating and live must not ask for it."""
+    code = f"""
+import sys
+from pathlib import Path
+sys.modules["torchaudio"] = sys.modules["lightning"] = None  # importing them now fails
+from audio_enh.cli import run
+home = Path({str(tmp_path)!r})
+assert run(["demo", "-o", str(home / "demo")]) == 0
+for kind in ("clean", "noisy"):
+    (home / kind).mkdir()
+    (home / "demo" / f"{{kind}}.wav").rename(home / kind / "rain.wav")
+assert run(["evaluate", "--clean", str(home / "clean"), "--noisy", str(home / "noisy"), "--model", {DEFAULT_MODEL!r},
+            "--metrics", "si_sdr,stoi", "-o", str(home / "report")]) == 0
+import audio_enh.streaming.live.session, audio_enh.streaming.export
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_text_tells_people_to_install_from_an_index_that_does_not_have_it() -> None:
+    files = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("checkpoints/*/README.md")]
+    for folder in ("audio_enh", "eval", "streaming", "recipes"):
+        files += [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.yaml")]
+    offending = [file for file in files if re.search(r"pip install '?audio-enh\b", file.read_text())]
+    assert offending == []

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import audio_enh
 from audio_enh.cli._errors import describe_speed
-from audio_enh.errors import UserError
+from audio_enh.errors import UserError, install_command
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def check_packages() -> Iterator[Finding]:
             yield Finding(module, "ok", importlib.metadata.version(distribution))
         else:
             last = (noise.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-            remedy = f"pip install 'audio-enh[{extra}]'"
+            remedy = install_command(extra)
             yield Finding(module, "warn", f"{purpose} cannot work: {last}", remedy)
 
 

@@ -46,4 +46,4 @@ def mix(overrides: Overrides = None) -> None:
 
 
 def _missing(error: ModuleNotFoundError) -> DependencyError:
-    return DependencyError(f"this needs '{error.name}': pip install 'audio-enh[train]'")
+    return DependencyError.missing("this command", str(error.name), "train")

@@ -89,7 +89,7 @@ def _dnsmos_model() -> Any:
     try:
         import speechmos.dnsmos
     except ImportError as error:
-        raise DependencyError("DNSMOS needs the package speechmos: pip install 'audio-enh[eval]'") from error
+        raise DependencyError.missing("DNSMOS", "speechmos", "eval") from error
     folder = Path(speechmos.dnsmos.__file__).parent / "dnsmos_models"
     overall, p808 = str(folder / "sig_bak_ovr.onnx"), str(folder / "model_v8.onnx")
     model = speechmos.dnsmos.DNSMOS(overall, p808)
@@ -102,7 +102,7 @@ def _plcmos_model() -> Any:
     try:
         import speechmos.plcmos
     except ImportError as error:
-        raise DependencyError("PLCMOS needs the package speechmos: pip install 'audio-enh[eval]'") from error
+        raise DependencyError.missing("PLCMOS", "speechmos", "eval") from error
     model = speechmos.plcmos.PLCMOS()
     model.session = _session(model.model_path)
     return model

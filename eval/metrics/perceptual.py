@@ -90,7 +90,7 @@ def _pesq(
     try:
         import pesq
     except ImportError as error:
-        raise DependencyError("PESQ needs the package pesq: pip install 'audio-enh[eval]'") from error
+        raise DependencyError.missing("PESQ", "pesq", "eval") from error
     clean, other = as_pair(reference, estimate)  # the package would score different lengths without a word
     check_seconds(clean.size, sample_rate, PESQ_MIN_SECONDS, "PESQ")
     if clean.size > SAFE_SECONDS * sample_rate:
@@ -115,7 +115,7 @@ def _stoi(
     try:
         import pystoi
     except ImportError as error:
-        raise DependencyError("STOI needs the package pystoi: pip install 'audio-enh[eval]'") from error
+        raise DependencyError.missing("STOI", "pystoi", "eval") from error
     clean, other = as_pair(reference, estimate)
     # One frame of 256 samples at 10 kHz; with less, the package fails on its own indices.
     check_seconds(clean.size, sample_rate, 2 * 256 / 10000, "STOI")

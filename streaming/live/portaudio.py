@@ -31,7 +31,7 @@ def load_sounddevice() -> Any:
     try:
         import sounddevice
     except ImportError as error:
-        raise DependencyError("live audio needs sounddevice: pip install 'audio-enh[live]'") from error
+        raise DependencyError.missing("live audio", "sounddevice", "live") from error
     except OSError as error:
         how = _INSTALL.get(sys.platform, "install PortAudio")
         raise DependencyError(f"the library PortAudio is missing: {how}") from error

@@ -14,6 +14,7 @@ import soundfile
 from audio_enh.cli import _checks
 from audio_enh.cli._checks import Finding
 from audio_enh.cli.models import format_scores
+from audio_enh.errors import install_command
 from audio_enh.inference import catalog
 
 
@@ -126,12 +127,12 @@ class TestDoctor:
         missing, crashing, fine = _checks.check_packages()
         assert (missing.status, crashing.status, fine.status) == ("warn", "warn", "ok")
         assert "No module named 'not_there_at_all'" in missing.detail
-        assert missing.remedy == "pip install 'audio-enh[live]'"
+        assert missing.remedy == install_command("live")
 
     def test_no_portaudio(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "sounddevice", None)
         (finding,) = _checks.check_devices()
-        assert (finding.status, finding.remedy) == ("warn", "pip install 'audio-enh[live]'")
+        assert (finding.status, finding.remedy) == ("warn", install_command("live"))
 
     def test_formats_that_are_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         original = soundfile.SoundFile.__init__
