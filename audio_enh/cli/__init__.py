@@ -81,6 +81,7 @@ app = typer.Typer(
     help="Speech enhancement: noisy recordings and live sound come out clean.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("enhance")(enhance.enhance)

@@ -70,6 +70,7 @@ class Batch:
     check: Callable[[], None]
     outcomes: list[Outcome] = field(default_factory=list)
     elapsed: float = 0.0
+    _told: set[str] = field(default_factory=set)
 
     def pending(self) -> list[Job]:
         """Note which files are done already, and give the rest."""
@@ -150,7 +151,9 @@ class Batch:
         speed = f" ({describe_speed(stats.seconds / stats.elapsed)})" if stats.seconds else ""
         self.say(f"{job.source} -> {job.target}: {stats.seconds:.1f} s in {stats.elapsed:.1f} s{speed}")
         for warning in stats.warnings:
-            self.say(f"warning: {warning}")
+            if warning not in self._told:  # those that name no file hold for all of them
+                self._told.add(warning)
+                self.say(f"warning: {warning}")
         if stats.clipped:
             self.say(
                 f"warning: {job.target}: {stats.clipped} samples beyond full scale were clipped; "

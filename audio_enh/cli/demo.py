@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audio_enh.errors import UserError
+from audio_enh.errors import DependencyError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,9 +47,13 @@ def demo(
         write_audio(output / f"{name}.wav", audio, rate)
     before_after(noisy[0], enhanced[0], rate, output / "before_after.png")
 
-    before = evaluate_arrays(clean[0], noisy[0], rate, METRICS)
-    after = evaluate_arrays(clean[0], enhanced[0], rate, METRICS)
-    _print_scores(before, after, sample)
+    try:
+        before = evaluate_arrays(clean[0], noisy[0], rate, METRICS)
+        after = evaluate_arrays(clean[0], enhanced[0], rate, METRICS)
+    except DependencyError as error:
+        typer.echo(f"note: no scores: {error}", err=True)
+    else:
+        _print_scores(before, after, sample)
     typer.echo(f"Written to {output}/: noisy.wav, enhanced.wav, clean.wav, before_after.png")
 
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from audio_enh.cli._signals import Interruptible
 
 
+GENERATIVE = "Generative models (sgmse, universe)"
+SPEED = "Speed"
+RUNNING = "Many files, reports"
+
+
 class Combine(str, Enum):
     """How the draws of a generative model become one output."""
 
@@ -50,10 +55,12 @@ def enhance(
             "-m",
             metavar="NAME",
             show_default=False,
-            help="Checkpoint: a name of `audio-enh models`, a folder, or hf://user/repo.",
+            help="A name of `audio-enh models`, a folder, or hf://user/repo; causal-unet-16k if not given.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", rich_help_panel=SPEED, help="auto, cpu, cuda, cuda:N or mps.")
+    ] = "auto",
     strength: Annotated[
         float,
         typer.Option(
@@ -71,19 +78,29 @@ def enhance(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that are there instead of skipping them.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            rich_help_panel=RUNNING,
+            help="Replace outputs that are there instead of skipping them.",
+        ),
     ] = False,
     allow_truncated: Annotated[
         bool,
-        typer.Option("--allow-truncated", help="Use what is there of files that are cut short or damaged."),
+        typer.Option(
+            "--allow-truncated",
+            rich_help_panel=RUNNING,
+            help="Use what is there of files that are cut short or damaged.",
+        ),
     ] = False,
     steps: Annotated[
         int | None,
         typer.Option(
             "--steps",
+            rich_help_panel=GENERATIVE,
             min=0,
             show_default=False,
-            help="Generative models: steps of the sampler; fewer are faster. By default the model's own. "
+            help="Number of steps of the sampler; fewer are faster. By default the model's own. "
             "UNIVERSE takes 0: its first estimate, in one pass.",
         ),
     ] = None,
@@ -91,32 +108,41 @@ def enhance(
         str | None,
         typer.Option(
             "--sampler",
+            rich_help_panel=GENERATIVE,
             metavar="NAME",
             show_default=False,
-            help="Generative models: ode, ode_heun, sde, pc, pf_heun or pf_rk45, as the model's process allows. "
+            help="One of ode, ode_heun, sde, pc, pf_heun or pf_rk45, as the model's process allows. "
             "By default the model's own.",
         ),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", show_default=False, help="Generative models: of the noise; by default 0."),
+        typer.Option(
+            "--seed",
+            rich_help_panel=GENERATIVE,
+            show_default=False,
+            help="Seed of the noise that is drawn, 0 if not given. The same seed gives the same output.",
+        ),
     ] = None,
     samples: Annotated[
         int,
         typer.Option(
             "--samples",
+            rich_help_panel=GENERATIVE,
             min=1,
-            help="Generative models: number of draws to combine into the output; by a sampler with noise, where "
-            "the model's own has none.",
+            help="Number of draws that are combined into the output. If the model's own sampler draws no noise, one "
+            "that does is taken.",
         ),
     ] = 1,
     combine: Annotated[
-        Combine, typer.Option("--combine", help="How the draws become one output.")
+        Combine,
+        typer.Option("--combine", rich_help_panel=GENERATIVE, help="How the draws become one output."),
     ] = Combine.MEAN,
     uncertainty: Annotated[
         bool,
         typer.Option(
             "--uncertainty",
+            rich_help_panel=GENERATIVE,
             help="With --samples: write how far the draws disagree beside the output, where the model may be "
             "inventing speech, as NAME.uncertainty.csv and .png.",
         ),
@@ -125,6 +151,7 @@ def enhance(
         int | None,
         typer.Option(
             "--batch",
+            rich_help_panel=SPEED,
             min=1,
             metavar="N",
             show_default=False,
@@ -136,6 +163,7 @@ def enhance(
         int | None,
         typer.Option(
             "--threads",
+            rich_help_panel=SPEED,
             min=1,
             show_default=False,
             help="Of the CPU; by default 1 for causal models, else all cores.",
@@ -145,13 +173,18 @@ def enhance(
         Path | None,
         typer.Option(
             "--report",
+            rich_help_panel=RUNNING,
             metavar="FILE.json",
             show_default=False,
             help="Write a report; an output folder gets one in any case, enhance_report.json.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would become what.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=RUNNING, help="Only list what would become what.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", rich_help_panel=RUNNING, help="Say nothing but errors.")
+    ] = False,
 ) -> None:
     """Remove noise from recordings.
 
@@ -160,6 +193,14 @@ def enhance(
 
     A 16 kHz model gives nothing above 8 kHz back: --strength or --max-attenuation mix the original in, with
     its whole band.
+
+    Examples:
+
+    audio-enh enhance talk.wav -o clean.wav
+
+    audio-enh enhance meetings/ --max-attenuation 20
+
+    audio-enh enhance film.mp4 --model sgmse-lite-16k
     """
     from audio_enh.cli._plan import make_plan
     from audio_enh.cli._signals import Interruptible

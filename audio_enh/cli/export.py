@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audio_enh.errors import UserError
+from audio_enh.errors import DependencyError, UserError
 
 if TYPE_CHECKING:
     from audio_enh.streaming.backend import Backend
@@ -78,7 +78,10 @@ def export(
         f"{report.max_error:.2g}, {report.error_db:.0f} dB of the output"
     )
     if quantize is not None and streams in (None, 1):
-        _print_quality({"float32": TorchBackend(network), "int8": OnnxBackend(report.path)})
+        try:
+            _print_quality({"float32": TorchBackend(network), "int8": OnnxBackend(report.path)})
+        except DependencyError as error:
+            typer.echo(f"note: the file is written, what 8 bits cost was not measured: {error}", err=True)
 
 
 def _streams(batch: str) -> int | None:

@@ -8,15 +8,17 @@ import typer
 
 from audio_enh.errors import DependencyError
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Hydra overrides, e.g. trainer.max_steps=1000", metavar="[KEY=VALUE]...", show_default=False
-    ),
-]
+KEY_VALUE = "[KEY=VALUE]..."
 
 
-def train(overrides: Overrides = None) -> None:
+def train(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Hydra overrides, e.g. trainer.max_steps=1000", metavar=KEY_VALUE, show_default=False
+        ),
+    ] = None,
+) -> None:
     """Train a model from a recipe.
 
     `audio-enh train experiment=debug` trains a few steps on bundled data, `audio-enh train
@@ -31,7 +33,12 @@ def train(overrides: Overrides = None) -> None:
     recipes.train(overrides or [])
 
 
-def mix(overrides: Overrides = None) -> None:
+def mix(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Hydra overrides, e.g. set=reverberant", metavar=KEY_VALUE, show_default=False),
+    ] = None,
+) -> None:
     """Make a test set from clean speech, for `audio-enh evaluate`.
 
     `audio-enh mix manifest=/data/manifest.csv out=valid_set` writes noisy/, clean/ and metadata.csv. With

@@ -73,8 +73,11 @@ class SamplingOptions:
         if noisy:
             why = f"sampler {self.sampler!r} draws no noise: choose {', '.join(noisy)}"
         else:
-            with_more = any(model.draws_differ(name, 4) for name in model.sampler_names)
-            why = f"this model draws no noise{' in so few steps: give it 4' if with_more else ''}"
+            enough = next(
+                (n for n in range(1, 9) if any(model.draws_differ(name, n) for name in model.sampler_names)),
+                None,
+            )
+            why = "this model draws no noise" + (f" in so few steps: add --steps {enough}" if enough else "")
         raise UserError(f"{self.samples} samples would all be equal, {why}")
 
 

@@ -34,6 +34,20 @@ def test_demo_writes_audio_and_picture_and_the_scores_rise(tmp_path):
     assert np.abs(signals["enhanced"]).max() <= 1
 
 
+def test_without_the_packages_of_the_scores_only_these_are_left_out(tmp_path, monkeypatch, capsys):
+    from audio_enh.cli import run as run_here
+
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    assert run_here(["demo", "-o", str(tmp_path)]) == 0
+    assert "note: no scores: PESQ-WB needs the package pesq: pip install" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "noisy.wav",
+        "enhanced.wav",
+        "clean.wav",
+        "before_after.png",
+    }
+
+
 @pytest.mark.parametrize("arguments", [("nowhere",), ("rain", "--output", "/dev/null/x")])
 def test_mistake_is_one_line(arguments):
     done = run(*arguments)

@@ -201,7 +201,8 @@ def test_draws_of_universe_without_steps_would_be_equal(process, tmp_path: Path)
     out, err = child.communicate(timeout=TIMEOUT)
     assert (child.returncode, out) == (2, b"")
     assert (
-        err == b"error: 4 samples would all be equal, this model draws no noise in so few steps: give it 4\n"
+        err
+        == b"error: 4 samples would all be equal, this model draws no noise in so few steps: add --steps 1\n"
     )
     assert names(tmp_path / "in") == ["in.wav"]
 
