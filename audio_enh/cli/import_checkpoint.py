@@ -73,4 +73,6 @@ def import_checkpoint(
     typer.echo(f"{file} -> {output}: {parameters / 1e6:.1f} M parameters, process {process}")
     if not imported.averaged:
         typer.echo("warning: the file has no averaged weights; its last ones were taken", err=True)
+    for setting in imported.not_taken:
+        typer.echo(f"not taken over: {setting}", err=True)
     typer.echo(f"use it: audio-enh enhance noisy.wav --model {output}")

@@ -30,7 +30,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from audio_enh.diffusion.bridge import bridge_sde
+from audio_enh.diffusion.bridge import bridge_sde, guarded_bridge_ode
 from audio_enh.diffusion.noise import Noise
 from audio_enh.diffusion.sampling import Estimates, OnStep, check_steps, item_times, tell
 from audio_enh.diffusion.sdes import SBVE, Flow, Process, over_items
@@ -252,6 +252,7 @@ SAMPLERS: dict[str, tuple[Callable[..., Tensor], dict[str, Any]]] = {
     "pf_rk45": (probability_flow_rk45, {}),
     "ode": (denoising_ode, {"order": 1}),
     "ode_heun": (denoising_ode, {"order": 2}),
+    "ode_guarded": (guarded_bridge_ode, {}),
     "sde": (bridge_sde, {}),
 }
 
@@ -259,7 +260,7 @@ SAMPLERS: dict[str, tuple[Callable[..., Tensor], dict[str, Any]]] = {
 def samplers_for(process: Process) -> tuple[str, ...]:
     """Names in :data:`SAMPLERS` of those that fit the process."""
     if isinstance(process, SBVE):
-        return ("ode", "ode_heun", "sde")
+        return ("ode", "ode_heun", "ode_guarded", "sde")
     if isinstance(process, Flow):
         return ("ode", "ode_heun")
     return ("pc", "pf_heun", "pf_rk45", "ode", "ode_heun")

@@ -6,6 +6,7 @@ import collections
 import pickle
 import types
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -62,13 +63,16 @@ _ALLOWED |= {
     ("torch", name): getattr(torch, name)
     for name in ("float16", "bfloat16", "float32", "float64", "int32", "int64", "uint8", "bool")
 }
-# Types of the entries of a configuration; Python 2's name is that of the pickles torch writes.
+# Types of the entries of a configuration; Python 2's names are those of the pickles torch writes.
 _ALLOWED |= {
     (module, kind.__name__): kind
     for module in ("builtins", "__builtin__")
-    for kind in (dict, list, int, float, str, bool)
+    for kind in (dict, list, tuple, set, frozenset, int, float, complex, str, bool, bytearray)
 }
+_ALLOWED |= {("__builtin__", "long"): int, ("__builtin__", "unicode"): str}
 _ALLOWED[("collections", "defaultdict")] = collections.defaultdict
+# Bytes in the pickles torch writes, such as the value of a NumPy scalar, which is dropped.
+_ALLOWED[("_codecs", "encode")] = Inert
 
 # Packages whose objects a training checkpoint may hold beside its weights: an inert thing takes their place.
 _INERT_PACKAGES = (
@@ -82,6 +86,7 @@ _INERT_PACKAGES = (
     "omegaconf",
     "open_universe",
     "typing",
+    "datetime",
 )
 
 
@@ -132,3 +137,8 @@ def read_pickle(path: str | Path) -> Any:
         # A broken pickle can fail in any way.
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise CheckpointError(f"cannot read {path}: {text}") from error
+
+
+def without_compilation(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict under the names of the plain model, where ``torch.compile`` has put its wrapper's in between."""
+    return {str(key).replace("_orig_mod.", ""): value for key, value in state.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from audio_enh.errors import CheckpointError
-from audio_enh.inference.pickles import read_pickle
+from audio_enh.inference.pickles import read_pickle, without_compilation
 from audio_enh.models.diffusion import DiffusionEnhancer
 from audio_enh.models.ncsnpp import NCSNpp
 from audio_enh.models.ncsnpp_import import from_reference
@@ -26,12 +26,14 @@ class Imported:
         arguments: what it was constructed with.
         averaged: whether there were.
         step: training steps, if known.
+        not_taken: settings of the file that the model does without, each with the reason.
     """
 
     model: DiffusionEnhancer
     arguments: dict[str, Any]
     averaged: bool
     step: int | None
+    not_taken: tuple[str, ...] = ()
 
 
 def import_sgmse(path: str | Path) -> Imported:
@@ -39,6 +41,7 @@ def import_sgmse(path: str | Path) -> Imported:
 
     The backbones ``ncsnpp``, ``ncsnpp_v2`` and ``ncsnpp_48k`` with the processes ``ouve``, ``bbed`` and ``sbve`` are
     known. The averaged weights (EMA) are taken where the file has them, as the public code does for enhancing.
+    Files of models that were compiled for their training are read as those of plain ones.
 
     Raises:
         CheckpointError: the file is no such checkpoint, of another kind, or not safe.
@@ -57,7 +60,7 @@ def import_sgmse(path: str | Path) -> Imported:
 
     state = {
         key.removeprefix("dnn."): value
-        for key, value in checkpoint["state_dict"].items()
+        for key, value in without_compilation(checkpoint["state_dict"]).items()
         if key.startswith("dnn.") and isinstance(value, Tensor)
     }
     shadow = _shadow(checkpoint.get("ema"), state, str(path))
@@ -75,15 +78,19 @@ def import_sgmse(path: str | Path) -> Imported:
         raise CheckpointError(f"{path}: {broken[0]} holds NaN or infinite values: the training diverged")
     step = checkpoint.get("global_step")
     model.eval()
-    return Imported(model, arguments, bool(shadow), step if isinstance(step, int) else None)
+    not_taken = _not_taken(hyper, arguments)
+    return Imported(model, arguments, bool(shadow), step if isinstance(step, int) else None, not_taken)
 
 
 def _arguments(hyper: Mapping[str, Any]) -> dict[str, Any]:
     """Constructor arguments for hyper-parameters; a ValueError says what is not supported."""
     backbone = _choice(hyper, "backbone", "ncsnpp", ("ncsnpp", "ncsnpp_v2", "ncsnpp_48k"))
     full_band = backbone == "ncsnpp_48k"
-    _choice(hyper, "transform_type", "exponent", ("exponent",))
-    _choice(hyper, "window", "hann", ("hann",))
+    for key, value in _ALWAYS.items():
+        _choice(hyper, key, value, (value,))
+    progressive = _choice(hyper, "progressive", "none" if full_band else "output_skip", ("output_skip", "none"))
+    of_input = "input_skip" if progressive == "output_skip" else "none"
+    _choice(hyper, "progressive_input", of_input, (of_input,))
     n_fft = int(hyper.get("n_fft", 1534 if full_band else 510))
     first_form = backbone != "ncsnpp_v2"
     network = {
@@ -93,8 +100,9 @@ def _arguments(hyper: Mapping[str, Any]) -> dict[str, Any]:
         "multipliers": _whole_numbers(hyper.get("ch_mult", (1, 1, 2, 2, 2, 2, 2))),
         "blocks": int(hyper.get("num_res_blocks", 2)),
         "attention_bins": _whole_numbers(hyper.get("attn_resolutions", () if full_band else (16,))),
-        "progressive": hyper.get("progressive", "none" if full_band else "output_skip") == "output_skip",
+        "progressive": progressive == "output_skip",
         "divide_by_t": first_form and bool(hyper.get("scale_by_sigma", True)),
+        "divide_last": full_band,
         "negate": first_form,
     }
     arguments: dict[str, Any] = {
@@ -129,27 +137,49 @@ def _process(hyper: Mapping[str, Any]) -> dict[str, Any]:
         process = {"k": 2.6, "c": 0.4}
     process = {key: float(hyper.get(key, value)) for key, value in process.items()}
     if name == "sbve":
-        return {"process": {"name": name, **process}, "sampler": {"name": "ode", "steps": steps}}
-    sampler = {"name": "pc", "steps": steps, "snr": float(hyper.get("snr", 0.5))}
-    return {"process": {"name": name, **process, "t_eps": t_eps}, "sampler": sampler}
+        sampler = _choice(hyper, "sampler_type", "ode", ("ode", "sde"))
+        return {"process": {"name": name, **process}, "sampler": {"name": sampler, "steps": steps}}
+    arguments = {"process": {"name": name, **process, "t_eps": t_eps}}
+    if _choice(hyper, "sampler_type", "pc", ("pc", "ode")) == "ode":
+        return {**arguments, "sampler": {"name": "pf_rk45", "steps": steps}}
+    options = {key: int(hyper[key]) for key in ("corrector_steps",) if key in hyper}
+    return {**arguments, "sampler": {"name": "pc", "steps": steps, "snr": float(hyper.get("snr", 0.5)), **options}}
 
 
 def _prediction(hyper: Mapping[str, Any], first_form: bool) -> dict[str, Any]:
     if first_form:
         return {"prediction": "score"}
     loss = _choice(hyper, "loss_type", "score_matching", ("score_matching", "denoiser", "data_prediction"))
-    factors = tuple(
-        str(hyper.get(key, default)) for key, default in (("c_in", "1"), ("c_out", "1"), ("c_skip", "0"))
-    )
-    if factors not in (("1", "1", "0"), ("edm", "edm", "edm")):
-        raise ValueError(f"c_in, c_out, c_skip are {', '.join(factors)}; known are 1, 1, 0 and edm, edm, edm")
     scaling = hyper.get("network_scaling")
     return {
         "prediction": {"score_matching": "score", "denoiser": "denoiser", "data_prediction": "data"}[loss],
-        "preconditioning": "edm" if factors[0] == "edm" else "none",
+        "preconditioning": _preconditioning(hyper, loss),
         "sigma_data": float(hyper.get("sigma_data", 0.1)),
         "network_scaling": "none" if scaling is None else str(scaling),
     }
+
+
+def _preconditioning(hyper: Mapping[str, Any], loss: str) -> str:
+    """Which of our forms the factors around the network are; the public code gives denoisers ``c_in`` alone."""
+    c_in = _choice(hyper, "c_in", "1", ("1", "edm"))
+    around = str(hyper.get("c_out", "1")), str(hyper.get("c_skip", "0"))
+    if loss == "denoiser" or around == ("1", "0"):
+        return "none" if c_in == "1" else "edm_input"
+    if (c_in, *around) == ("edm", "edm", "edm"):
+        return "edm"
+    raise ValueError(
+        f"c_in, c_out, c_skip are {', '.join((c_in, *around))}; known are c_in alone (1 or edm; 1; 0) and edm for all"
+    )
+
+
+def _not_taken(hyper: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of the file's settings has no effect here, and why."""
+    told = []
+    if arguments["prediction"] == "denoiser" and "edm" in (hyper.get("c_out"), hyper.get("c_skip")):
+        told.append("c_out and c_skip: the public code does not apply them to denoisers either")
+    if arguments["process"]["name"] == "sbve":
+        told.append("eps: only --sampler ode_guarded, the public code's arithmetic, has such a guard")
+    return tuple(told)
 
 
 def _shadow(ema: Any, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -170,6 +200,22 @@ def _shadow(ema: Any, state: Mapping[str, Tensor], source: str) -> dict[str, Ten
             f"{source}: its {len(shadow)} averaged weights are not those of the {len(state)} weights"
         )
     return dict(zip(names, shadow, strict=True))
+
+
+# What all published models have in common, and what would make them compute something else.
+_ALWAYS = {
+    "transform_type": "exponent",
+    "window": "hann",
+    "centered": "True",
+    "conditional": "True",
+    "discriminative": "False",
+    "embedding_type": "fourier",
+    "fir": "True",
+    "nonlinearity": "swish",
+    "progressive_combine": "sum",
+    "resblock_type": "biggan",
+    "skip_rescale": "True",
+}
 
 
 def _choice(hyper: Mapping[str, Any], key: str, default: str, known: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor
 
 from audio_enh.errors import CheckpointError
-from audio_enh.inference.pickles import read_pickle
+from audio_enh.inference.pickles import read_pickle, without_compilation
 from audio_enh.models.universe import Universe
 from audio_enh.models.universe_import import COMPUTED, from_reference
 
@@ -29,12 +29,14 @@ class ImportedUniverse:
         arguments: what it was constructed with.
         averaged: whether there were. Files made for release hold the average as their only weights.
         step: training steps, if known.
+        not_taken: settings of the file that the model does without, each with the reason.
     """
 
     model: Universe
     arguments: dict[str, Any]
     averaged: bool
     step: int | None
+    not_taken: tuple[str, ...] = ()
 
 
 def import_universe(path: str | Path) -> ImportedUniverse | None:
@@ -54,9 +56,11 @@ def import_universe(path: str | Path) -> ImportedUniverse | None:
     """
     checkpoint = read_pickle(path)
     state = checkpoint.get("state_dict") if isinstance(checkpoint, Mapping) else None
-    if not isinstance(state, Mapping) or not any(str(key).startswith(_CONDITION) for key in state):
+    if not isinstance(state, Mapping):
         return None
-    state = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    state = {key: value for key, value in without_compilation(state).items() if isinstance(value, Tensor)}
+    if not any(key.startswith(_CONDITION) for key in state):
+        return None
     score = next((prefix for prefix in _SCORES if any(key.startswith(prefix) for key in state)), None)
     if score is None:
         raise CheckpointError(f"{path} has a condition network but no score network")
@@ -124,20 +128,45 @@ def _sizes(score: Mapping[str, Tensor], condition: Mapping[str, Tensor]) -> dict
 def _settings(config: Mapping[str, Any], edm: bool) -> dict[str, Any]:
     """Constructor arguments that the configuration tells."""
     diffusion, level = config["diffusion"], config.get("normalization_kwargs") or {}
+    data_level = (config.get("edm") or {}).get("data_level_db")
     if edm and float(config["edm"]["noise"]) != 0.25:
         raise ValueError(f"edm.noise is {config['edm']['noise']}; known: 0.25")
-    if str(config.get("normalization_norm", 2)) != "2":
-        raise ValueError(f"normalization_norm is {config['normalization_norm']}; known: 2")
+    for place, known in _ALWAYS.items():
+        section: Any = config
+        *outer, key = place.split(".")
+        for name in outer:
+            section = section.get(name) or {}
+        value = section.get(key)
+        # What is taken from elsewhere in the configuration (${...}) is compared there.
+        if value is not None and str(value) != known and not str(value).startswith("${"):
+            raise ValueError(f"{place} is {value}; known: {known}")
     return {
         "sample_rate": int(config["fs"]),
         "preconditioning": "edm" if edm else "none",
         "level_db": float(level.get("level_db", 0.0)),
+        "data_level_db": float(data_level) if edm and data_level is not None else None,
         # YAML takes 5e-4 for a word.
         "sigma_min": float(diffusion["sigma_min"]),
         "sigma_max": float(diffusion["sigma_max"]),
         "steps": int(diffusion["n_steps"]),
         "epsilon": float(diffusion["epsilon"]),
     }
+
+
+# Settings that the weights do not show, and by which the networks would compute something else.
+_ALWAYS = {
+    "normalization_norm": "2",
+    "diffusion.schedule": "geometric",
+    "condition_model.n_mel_oversample": "4",
+    "condition_model.encoder_gru_residual": "True",
+    "condition_model.use_antialiasing": "False",
+    "condition_model.seq_model": "gru",
+    "condition_model.decoder_act_type": "prelu",
+    "score_model.seq_model": "gru",
+    "score_model.decoder_act_type": "prelu",
+    "score_model.encoder_gru_conv_sandwich": "False",
+    "transform._target_": "open_universe.layers.dyn_range_comp.IdentityTransform",
+}
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from audio_enh.models.ncsnpp import NCSNpp
 NETWORKS: dict[str, type[nn.Module]] = {"lite": LiteUNet, "ncsnpp": NCSNpp}
 
 PREDICTIONS = ("score", "denoiser", "data", "velocity")
+PRECONDITIONINGS = ("none", "edm", "edm_input")
 SCALINGS = ("none", "1/sigma", "1/t")
 
 
@@ -54,7 +55,7 @@ class DiffusionEnhancer(GenerativeModel):
         network: one of :data:`NETWORKS`.
         prediction: see above.
         preconditioning: "edm" for the factors of Karras et al. 2022 (arXiv 2206.00364, table 1) with the process's
-            standard deviation, or "none".
+            standard deviation; "edm_input" for ``c_in`` alone, as in denoisers of the public SGMSE code; or "none".
         sigma_data: standard deviation of the coefficients, for EDM preconditioning.
         network_scaling: "1/sigma" or "1/t" divides the network's output by the process's standard deviation or
             by t; or "none".
@@ -80,7 +81,7 @@ class DiffusionEnhancer(GenerativeModel):
         super().__init__()
         _check_choice("level", level, ("peak", "rms"))
         _check_choice("prediction", prediction, PREDICTIONS)
-        _check_choice("preconditioning", preconditioning, ("none", "edm"))
+        _check_choice("preconditioning", preconditioning, PRECONDITIONINGS)
         _check_choice("network_scaling", network_scaling, SCALINGS)
         self.sample_rate = sample_rate
         self.spectrogram = CompressedSpectrogram(n_fft, hop_length, exponent, factor)
@@ -216,18 +217,18 @@ class DiffusionEnhancer(GenerativeModel):
             t: times ``(batch,)``.
         """
         sigma = over_items(self.process.std(t), y)
-        c_in, c_skip, c_out = None, None, None
-        if self.preconditioning == "edm":
-            total = (sigma.square() + self.sigma_data**2).rsqrt()
-            c_in, c_skip, c_out = total, (self.sigma_data * total).square(), sigma * self.sigma_data * total
-            out = self.network(c_in * x_t, c_in * y, t)
-        else:
+        if self.preconditioning == "none":
             out = self.network(x_t, y, t)
+        else:
+            c_in = (sigma.square() + self.sigma_data**2).rsqrt()
+            out = self.network(c_in * x_t, c_in * y, t)
         if self.network_scaling == "1/sigma":
             out = out / sigma
         elif self.network_scaling == "1/t":
             out = out / over_items(t, y)
-        return out if c_skip is None or c_out is None else c_skip * x_t + c_out * out
+        if self.preconditioning == "edm":
+            return (self.sigma_data * c_in).square() * x_t + (sigma * self.sigma_data * c_in) * out
+        return out
 
     def score(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
         """The score ``-z / sigma``, shapes as in :meth:`predict`."""

@@ -26,7 +26,8 @@ class NCSNpp(nn.Module):
     ============================  ==========================================================================
     SGMSE+ 16 kHz ("v1")          ``divide_by_t=True, negate=True``: the score is minus the network
     "v2", of the later objectives the defaults
-    48 kHz (EARS)                 ``attention_bins=(), progressive=False, divide_by_t=True, negate=True``
+    48 kHz (EARS)                 ``attention_bins=(), progressive=False, divide_by_t=True, divide_last=True,
+                                  negate=True``
     ============================  ==========================================================================
 
     Args:
@@ -36,7 +37,8 @@ class NCSNpp(nn.Module):
         blocks: residual blocks for each level on the way down; one more on the way up.
         attention_bins: levels with so many bins have self-attention; the bottleneck has it always.
         progressive: feed the resampled input to every level and sum up outputs of every level.
-        divide_by_t: divide the output by the process's time, ahead of the last 1x1 convolution.
+        divide_by_t: divide by the process's time, ahead of the last 1x1 convolution.
+        divide_last: divide after that convolution instead, its bias too.
         negate: give minus the output.
         fourier_scale: standard deviation of the random frequencies of the time embedding.
     """
@@ -52,6 +54,7 @@ class NCSNpp(nn.Module):
         divide_by_t: bool = False,
         negate: bool = False,
         fourier_scale: float = 16.0,
+        divide_last: bool = False,
     ):
         super().__init__()
         levels = len(multipliers)
@@ -60,6 +63,7 @@ class NCSNpp(nn.Module):
         if bins % self.time_multiple:
             raise ValueError(f"bins must be a multiple of {self.time_multiple}, not {bins}")
         self.divide_by_t = divide_by_t
+        self.divide_last = divide_last
         self.negate = negate
         embedding = 4 * channels
         self.embedding = TimeEmbedding(channels, embedding, fourier_scale)
@@ -126,9 +130,11 @@ class NCSNpp(nn.Module):
             x, output = level(x, output, embedding, skips)
         if output is None:
             output = self.output_conv(F.silu(self.output_norm(x)))
-        if self.divide_by_t:
-            output = output / t[:, None, None, None].to(output.dtype)
-        return self.output_layer(output)
+        time = t[:, None, None, None].to(output.dtype)
+        if self.divide_by_t and not self.divide_last:
+            output = output / time
+        output = self.output_layer(output)
+        return output / time if self.divide_by_t and self.divide_last else output
 
     def in_reference_order(self) -> Iterator[nn.Module]:
         """Its modules in the order in which the published checkpoints number them (``all_modules``)."""

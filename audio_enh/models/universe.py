@@ -68,6 +68,7 @@ class Universe(GenerativeModel):
         local_level: that and its noise go by the local level of the estimate, so that what noise the last step leaves
             is hidden by speech, and pauses stay quiet. Noise with the envelope of what is made is PriorGrad's idea
             (Lee et al. 2022, arXiv 2106.06406).
+        data_level_db: the level that EDM preconditioning takes signals to have; None is ``level_db``.
         temperature: of the sampler's draws, whose noise is multiplied by it. Below 1 they keep closer to the most
             probable outcome, which forgives a score network that hardly tells noise from speech; at 0 all are equal.
     """
@@ -103,6 +104,7 @@ class Universe(GenerativeModel):
         residual_db: float | None = None,
         local_level: bool = False,
         temperature: float = 1.0,
+        data_level_db: float | None = None,
     ):
         super().__init__()
         if head not in ("mixture", "decoupling", "masking"):
@@ -145,7 +147,8 @@ class Universe(GenerativeModel):
         self.local_level = local_level
         self.signal_level = 10 ** (level_db / 20)
         # Standard deviation of what the score network makes.
-        self.sigma_data = self.signal_level if residual_db is None else 10 ** (residual_db / 20)
+        of_data = next(level for level in (residual_db, data_level_db, level_db) if level is not None)
+        self.sigma_data = 10 ** (of_data / 20)
         if self.residual:
             # Nothing is added at first: what the score network does not know yet does no harm.
             with torch.no_grad():

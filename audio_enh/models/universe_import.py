@@ -1,7 +1,8 @@
 """Weights of UNIVERSE's networks under the names of the public checkpoints, renamed to ours.
 
-Modules have the same names. What differs: constants (windows, mel bands, anti-aliasing filters) are not stored, and
-weight normalisation is torch's newer one, with other names for magnitude and direction.
+Modules have the same names. What differs: constants (windows, mel bands, anti-aliasing filters) are not stored, weight
+normalisation is torch's newer one, with other names for magnitude and direction, and with anti-aliasing the public
+code has the bias of every change of rate beside the convolution, not in it; here that is so only on the way up.
 """
 
 from __future__ import annotations
@@ -26,5 +27,7 @@ def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         # Their sinusoid embedding holds two numbers as 1x1 matrices.
         if module.endswith("sigma_block") and name in ("weight", "bias"):
             value = value.flatten()
+        if name == "bias" and "ds_modules" in module and module.endswith("rate_change_conv"):
+            module += ".conv"
         renamed[f"{module}.{name}"] = value
     return renamed

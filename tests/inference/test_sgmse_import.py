@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import pickle
 import subprocess
@@ -11,6 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -102,6 +104,57 @@ def test_hyper_parameters_are_taken_over(tmp_path: Path) -> None:
     assert bridge["sampler"] == {"name": "ode", "steps": 50}
 
 
+def test_samplers_of_the_file_are_the_models(tmp_path: Path) -> None:
+    cases = [(OUVE, "pc", "pc"), (OUVE, "ode", "pf_rk45"), (BRIDGE, "ode", "ode"), (BRIDGE, "sde", "sde")]
+    for i, (hyper, theirs, ours) in enumerate(cases):
+        imported = import_sgmse(write(tmp_path / f"{i}.ckpt", {**hyper, "sampler_type": theirs}))
+        assert imported.model.sampler_name == ours
+        assert imported.arguments["sampler"]["steps"] == hyper["N"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("centered", False),
+        ("progressive_input", "residual"),
+        ("progressive_input", "none"),
+        ("progressive_combine", "cat"),
+        ("skip_rescale", False),
+        ("sampler_type", "sde"),
+    ],
+)
+def test_what_would_compute_something_else_is_refused(tmp_path: Path, key: str, value: Any) -> None:
+    """Settings that leave the weights' names and shapes as they are."""
+    with pytest.raises(CheckpointError, match=f"{key} is '{value}'; known"):
+        import_sgmse(write(tmp_path / "a.ckpt", {**OUVE, key: value}))
+
+
+def test_factors_around_the_network(tmp_path: Path) -> None:
+    """The public code heeds c_out and c_skip, but for denoisers."""
+    score = {**BRIDGE, "sde": "ouve", "loss_type": "score_matching", "sigma_data": 0.2}
+    every = {"c_in": "edm", "c_out": "edm", "c_skip": "edm"}
+    cases = [
+        ({**score, "c_in": "edm"}, "edm_input"),
+        ({**score, **every}, "edm"),
+        ({**score, **every, "loss_type": "denoiser"}, "edm_input"),
+        ({**score, "c_out": "edm", "loss_type": "denoiser"}, "none"),
+    ]
+    for i, (hyper, expected) in enumerate(cases):
+        imported = import_sgmse(write(tmp_path / f"{i}.ckpt", hyper))
+        assert imported.arguments["preconditioning"] == expected
+        assert any("c_out" in told for told in imported.not_taken) == (hyper["loss_type"] == "denoiser")
+    with pytest.raises(CheckpointError, match="c_in, c_out, c_skip are 1, edm, 0"):
+        import_sgmse(write(tmp_path / "mixed.ckpt", {**score, "c_out": "edm"}))
+
+
+@pytest.mark.parametrize("place", ["dnn._orig_mod.", "_orig_mod.dnn."])
+def test_compiled_models_are_plain_ones(tmp_path: Path, place: str) -> None:
+    golden = in_their_order(weights("ncsnpp"))
+    path = write(tmp_path / "a.ckpt", OUVE, state_dict={place + key: value for key, value in golden.items()})
+    network = import_sgmse(path).model.network
+    assert torch.equal(network.output_layer.bias, golden["output_layer.bias"])
+
+
 def test_without_averages_the_last_weights_are_taken(tmp_path: Path) -> None:
     imported = import_sgmse(write(tmp_path / "a.ckpt", OUVE, ema=None))
     assert not imported.averaged
@@ -166,6 +219,21 @@ def test_stand_ins_run_nothing(tmp_path: Path) -> None:
     assert "sgmse" not in sys.modules
     stand_in = checkpoint["hyper_parameters"]["data_module_cls"]
     assert stand_in("any", thing=1) is not None
+
+
+def test_numbers_of_a_configuration_are_read(tmp_path: Path) -> None:
+    """NumPy's scalars and Python 2's long, which omegaconf's pickles name, as plain or inert values."""
+    extra = {"best": np.float64(2.9), "epoch": np.int64(3), "curve": np.arange(3.0), "kind": int, "set": {1}}
+    path = write(tmp_path / "a.ckpt", OUVE, extra=extra, when=datetime.timedelta(seconds=3))
+    content = read_pickle(path)
+    assert content["extra"]["kind"] is int
+    assert content["extra"]["set"] == {1}
+    assert import_sgmse(path).averaged
+    # As torch.save wrote it under Python 2.
+    with zipfile.ZipFile(tmp_path / "old.ckpt", "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02}q\x00X\x04\x00\x00\x00kindq\x01c__builtin__\nlong\ns.")
+        archive.writestr("a/version", "3")
+    assert read_pickle(tmp_path / "old.ckpt") == {"kind": int}
 
 
 def test_what_is_no_such_file_is_told(tmp_path: Path) -> None:

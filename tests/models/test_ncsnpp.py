@@ -12,10 +12,15 @@ from tests.diffusion.goldens import arrays, weights
 SMALL = {"channels": 8, "multipliers": (1, 2, 2), "blocks": 1, "attention_bins": (64,)}
 
 
-@pytest.mark.parametrize(("name", "divide_by_t"), [("ncsnpp", True), ("ncsnpp_v2", False)])
-def test_is_the_references(name: str, divide_by_t: bool) -> None:
+FULL_BAND = {"bins": 768, "attention_bins": (), "progressive": False, "divide_by_t": True, "divide_last": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("ncsnpp", {"divide_by_t": True}), ("ncsnpp_v2", {}), ("ncsnpp_48k", FULL_BAND)]
+)
+def test_is_the_references(name: str, form: dict) -> None:
     golden = arrays(name)
-    network = NCSNpp(**SMALL, divide_by_t=divide_by_t).eval()
+    network = NCSNpp(**{**SMALL, **form}).eval()
     network.load_state_dict(from_reference(network, weights(name)))
     with torch.no_grad():
         out = network(golden["x_t"], golden["y"], golden["t"])
