@@ -111,8 +111,19 @@ def enhance(
             rich_help_panel=GENERATIVE,
             metavar="NAME",
             show_default=False,
-            help="One of ode, ode_heun, sde, pc, pf_heun or pf_rk45, as the model's process allows. "
+            help="One of ode, ode_heun, ode_guarded, sde, pc, pf_heun or pf_rk45, as the model's process allows. "
             "By default the model's own.",
+        ),
+    ] = None,
+    sampler_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sampler-option",
+            metavar="KEY=VALUE",
+            show_default=False,
+            rich_help_panel=GENERATIVE,
+            help="Another option of the sampler, such as snr=0.4, corrector_steps=2 or grid=karras; may be given "
+            "several times.",
         ),
     ] = None,
     seed: Annotated[
@@ -226,6 +237,7 @@ def enhance(
                 "combine": combine.value,
                 "uncertainty": uncertainty,
                 "allow_truncated": allow_truncated,
+                "sampler_options": _key_values(sampler_option or []),
             },
             windows_per_call=batch,
             threads=threads,
@@ -237,7 +249,23 @@ def enhance(
 
 
 #: Options that only generative models take.
-SAMPLING = ("seed", "sampler", "steps", "samples", "combine")
+SAMPLING = ("seed", "sampler", "steps", "samples", "combine", "sampler_options")
+
+
+def _key_values(words: list[str]) -> dict[str, int | float | str]:
+    """``KEY=VALUE`` words as a dictionary, numbers as such."""
+    values: dict[str, int | float | str] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not (key and equals and text):
+            raise UserError(f"--sampler-option {word}: give KEY=VALUE, as in snr=0.4")
+        for kind in (int, float, str):
+            try:
+                values[key] = kind(text)
+            except ValueError:
+                continue
+            break
+    return values
 
 
 def _enhance(

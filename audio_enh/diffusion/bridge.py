@@ -8,7 +8,7 @@ from torch import Tensor
 from audio_enh.diffusion.noise import Noise
 from audio_enh.diffusion.sampling import Estimates, OnStep, check_steps, item_times, tell
 from audio_enh.diffusion.sdes import SBVE, Process, over_items
-from audio_enh.diffusion.times import time_grid
+from audio_enh.diffusion.times import Grid, time_grid
 
 
 def bridge_sde(
@@ -18,7 +18,7 @@ def bridge_sde(
     noise: Noise,
     *,
     steps: int = 4,
-    grid: str = "uniform",
+    grid: Grid = "uniform",
     on_step: OnStep | None = None,
 ) -> Tensor:
     r"""Stochastic steps of the bridge: Jukic et al. 2024, eq. 14, the posterior of the state given a later one.
@@ -54,7 +54,7 @@ def guarded_bridge_ode(
     noise: Noise,
     *,
     steps: int = 50,
-    grid: str = "uniform",
+    grid: Grid = "uniform",
     on_step: OnStep | None = None,
     guard: float = 1e-8,
 ) -> Tensor:

@@ -34,7 +34,7 @@ from audio_enh.diffusion.bridge import bridge_sde, guarded_bridge_ode
 from audio_enh.diffusion.noise import Noise
 from audio_enh.diffusion.sampling import Estimates, OnStep, check_steps, item_times, tell
 from audio_enh.diffusion.sdes import SBVE, Flow, Process, over_items
-from audio_enh.diffusion.times import time_grid
+from audio_enh.diffusion.times import Grid, time_grid
 
 
 def predictor_corrector(
@@ -44,7 +44,7 @@ def predictor_corrector(
     noise: Noise,
     *,
     steps: int = 30,
-    grid: str = "uniform",
+    grid: Grid = "uniform",
     on_step: OnStep | None = None,
     predictor: Literal["reverse_diffusion", "euler_maruyama"] = "reverse_diffusion",
     corrector: Literal["annealed_langevin", "langevin", "none"] = "annealed_langevin",
@@ -102,7 +102,7 @@ def probability_flow(
     noise: Noise,
     *,
     steps: int = 30,
-    grid: str = "uniform",
+    grid: Grid = "uniform",
     on_step: OnStep | None = None,
     order: Literal[1, 2] = 2,
 ) -> Tensor:
@@ -139,7 +139,7 @@ def probability_flow_rk45(
     noise: Noise,
     *,
     steps: int = 30,
-    grid: str = "uniform",
+    grid: Grid = "uniform",
     on_step: OnStep | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-5,
@@ -200,7 +200,7 @@ def denoising_ode(
     noise: Noise,
     *,
     steps: int = 4,
-    grid: str = "uniform",
+    grid: Grid = "uniform",
     on_step: OnStep | None = None,
     order: Literal[1, 2] = 1,
 ) -> Tensor:
@@ -266,7 +266,7 @@ def samplers_for(process: Process) -> tuple[str, ...]:
     return ("pc", "pf_heun", "pf_rk45", "ode", "ode_heun")
 
 
-def _times_to_zero(process: Process, steps: int, grid: str) -> list[float]:
+def _times_to_zero(process: Process, steps: int, grid: Grid) -> list[float]:
     """Times of so many evaluations, the last one at ``t_eps``, and 0."""
     return [*time_grid(process.T, process.t_eps, steps, grid).tolist(), 0.0]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+Grid = Literal["uniform", "quadratic", "karras"]
+
 #: Exponent of each kind of grid: 1 is even, higher ones have more steps near clean speech.
-GRIDS = {"uniform": 1.0, "quadratic": 2.0, "karras": 7.0}
+GRIDS: dict[str, float] = {"uniform": 1.0, "quadratic": 2.0, "karras": 7.0}
 
 
-def time_grid(first: float, last: float, points: int, kind: str = "uniform") -> Tensor:
+def time_grid(first: float, last: float, points: int, kind: Grid = "uniform") -> Tensor:
     r"""Descending times from ``first`` to ``last``, float64 ``(points,)``.
 
     .. math:: t_i = (t_0^{1/\rho} + \tfrac i {n-1} (t_{n-1}^{1/\rho} - t_0^{1/\rho}))^\rho

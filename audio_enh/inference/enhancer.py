@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -91,6 +91,7 @@ class Enhancer:
         steps: int | None = None,
         samples: int = 1,
         combine: Literal["mean", "median"] = "mean",
+        sampler_options: Mapping[str, Any] | None = None,
     ) -> Array:
         """Enhance a whole signal.
 
@@ -104,7 +105,8 @@ class Enhancer:
                 the enhanced signal is at most ``1 - 10 ** (-max_attenuation / 20)``, so that what the model
                 removes stays in the output, that much quieter.
             seed: of a generative model's noise, 0 if None; the models without noise of their own do not use it.
-            sampler, steps, samples, combine: of generative models only, see :class:`SamplingOptions`.
+            sampler, steps, samples, combine, sampler_options: of generative models only, see
+                :class:`SamplingOptions`.
 
         Returns:
             The enhanced signal: type, dtype, device, shape and alignment (0 samples of delay) of ``audio``.
@@ -113,7 +115,7 @@ class Enhancer:
         Raises:
             UserError: integers, NaN or infinite samples, a wrong shape, or an option out of range.
         """
-        options = SamplingOptions(seed, sampler, steps, samples, combine)
+        options = SamplingOptions(seed, sampler, steps, samples, combine, sampler_options)
         return self._enhance(audio, sample_rate, options, strength, max_attenuation)[0]
 
     def enhance_with_uncertainty(
@@ -128,6 +130,7 @@ class Enhancer:
         sampler: str | None = None,
         steps: int | None = None,
         combine: Literal["mean", "median"] = "mean",
+        sampler_options: Mapping[str, Any] | None = None,
     ) -> tuple[Array, UncertaintyCurve]:
         """Enhance a whole signal by several draws of a generative model, and tell where they disagree.
 
@@ -138,7 +141,7 @@ class Enhancer:
         """
         if samples < 2:
             raise UserError(f"uncertainty takes at least 2 samples, not {samples}")
-        options = SamplingOptions(seed, sampler, steps, samples, combine)
+        options = SamplingOptions(seed, sampler, steps, samples, combine, sampler_options)
         enhanced, curve = self._enhance(audio, sample_rate, options, strength, max_attenuation)
         return enhanced, curve or UncertaintyCurve(0.02, np.zeros(0), np.zeros(0))
 
@@ -154,6 +157,7 @@ class Enhancer:
         steps: int | None = None,
         samples: int = 1,
         combine: Literal["mean", "median"] = "mean",
+        sampler_options: Mapping[str, Any] | None = None,
         on_step: Callable[[float], None] | None = None,
         pool: WindowPool | None = None,
     ) -> EnhanceStream:
@@ -172,7 +176,7 @@ class Enhancer:
             An object with ``process(block) -> block`` and ``flush() -> block``, blocks being float32 arrays
             ``(channels, n)``.
         """
-        options = SamplingOptions(seed, sampler, steps, samples, combine)
+        options = SamplingOptions(seed, sampler, steps, samples, combine, sampler_options)
         return self._stream(sample_rate, channels, options, strength, max_attenuation, on_step, pool)
 
     def check_options(
@@ -183,9 +187,10 @@ class Enhancer:
         steps: int | None = None,
         samples: int = 1,
         combine: Literal["mean", "median"] = "mean",
+        sampler_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Raise the UserError now that :meth:`enhance` would raise with such options."""
-        SamplingOptions(seed, sampler, steps, samples, combine).check(self.model)
+        SamplingOptions(seed, sampler, steps, samples, combine, sampler_options).check(self.model)
 
     def _enhance(
         self,

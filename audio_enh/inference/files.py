@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from audio_enh.errors import UserError
 from audio_enh.inference.band import UpperBand
@@ -51,7 +51,8 @@ class FileOptions:
     """What can be chosen when files are enhanced.
 
     Attributes:
-        seed, strength, max_attenuation, sampler, steps, samples, combine: see :meth:`Enhancer.enhance`.
+        seed, strength, max_attenuation, sampler, steps, samples, combine, sampler_options: see
+            :meth:`Enhancer.enhance`.
         uncertainty: write how far the draws of a generative model are apart as well, see :func:`curve_paths`.
         allow_truncated: use what is there of a source that is cut short or damaged, with a warning.
     """
@@ -65,6 +66,7 @@ class FileOptions:
     combine: Literal["mean", "median"] = "mean"
     uncertainty: bool = False
     allow_truncated: bool = False
+    sampler_options: Mapping[str, Any] | None = None
 
 
 DEFAULTS = FileOptions()
@@ -210,6 +212,7 @@ def _enhance(
             steps=options.steps,
             samples=options.samples,
             combine=options.combine,
+            sampler_options=options.sampler_options,
             # Reading runs ahead of a sampler by a window, and one window may take minutes.
             on_step=on_block,
             pool=pool,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class SamplingOptions:
         steps: of the sampler; None is the model's own number.
         samples: number of draws.
         combine: whether their mean or their median, sample by sample, is the output.
+        sampler_options: further ones of the sampler, such as ``{"snr": 0.4, "corrector_steps": 2}`` of ``pc``; the
+            others are the model's.
     """
 
     seed: int | None = None
@@ -38,14 +40,21 @@ class SamplingOptions:
     steps: int | None = None
     samples: int = 1
     combine: Literal["mean", "median"] = "mean"
+    # A mapping has no hash, by which calls of one kind are found.
+    sampler_options: Mapping[str, Any] | None = field(default=None, hash=False)
 
     def check(self, model: EnhancementModel) -> None:
         """Raise a UserError where the options do not fit the model."""
         if not isinstance(model, GenerativeModel):
             given = [
                 name
-                for name, default in (("sampler", None), ("steps", None), ("samples", 1))
-                if getattr(self, name) != default
+                for name, default in (
+                    ("sampler", None),
+                    ("steps", None),
+                    ("samples", 1),
+                    ("sampler_options", None),
+                )
+                if (getattr(self, name) or default) != default
             ]
             if given:
                 raise UserError(
@@ -60,8 +69,11 @@ class SamplingOptions:
             raise UserError(f"samples must be at least 1, not {self.samples}")
         if self.combine not in ("mean", "median"):
             raise UserError(f"combine must be mean or median, not {self.combine!r}")
-        if self.samples > 1:
-            self.sampler_for(model)
+        sampler = self.sampler_for(model) if self.samples > 1 else self.sampler
+        try:
+            model.check_sampling(sampler, self.sampler_options or {})
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
     def sampler_for(self, model: GenerativeModel) -> str | None:
         """The sampler to use, None for the model's own; a UserError where several draws would all be equal."""
@@ -105,6 +117,7 @@ class Draws:
                 seed=mix(self.options.seed or 0, number),
                 sampler=self.options.sampler_for(self.model),
                 steps=self.options.steps,
+                sampler_options=self.options.sampler_options,
                 on_step=on_step,
             )
             draws.append(draw)

@@ -88,7 +88,9 @@ def _arguments(hyper: Mapping[str, Any]) -> dict[str, Any]:
     full_band = backbone == "ncsnpp_48k"
     for key, value in _ALWAYS.items():
         _choice(hyper, key, value, (value,))
-    progressive = _choice(hyper, "progressive", "none" if full_band else "output_skip", ("output_skip", "none"))
+    progressive = _choice(
+        hyper, "progressive", "none" if full_band else "output_skip", ("output_skip", "none")
+    )
     of_input = "input_skip" if progressive == "output_skip" else "none"
     _choice(hyper, "progressive_input", of_input, (of_input,))
     n_fft = int(hyper.get("n_fft", 1534 if full_band else 510))
@@ -143,7 +145,10 @@ def _process(hyper: Mapping[str, Any]) -> dict[str, Any]:
     if _choice(hyper, "sampler_type", "pc", ("pc", "ode")) == "ode":
         return {**arguments, "sampler": {"name": "pf_rk45", "steps": steps}}
     options = {key: int(hyper[key]) for key in ("corrector_steps",) if key in hyper}
-    return {**arguments, "sampler": {"name": "pc", "steps": steps, "snr": float(hyper.get("snr", 0.5)), **options}}
+    return {
+        **arguments,
+        "sampler": {"name": "pc", "steps": steps, "snr": float(hyper.get("snr", 0.5)), **options},
+    }
 
 
 def _prediction(hyper: Mapping[str, Any], first_form: bool) -> dict[str, Any]:

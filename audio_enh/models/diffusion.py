@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -127,11 +128,12 @@ class DiffusionEnhancer(GenerativeModel):
         noise_for: Callable[[Tensor], Noise],
         sampler: str | None,
         steps: int | None,
+        sampler_options: Mapping[str, Any],
         on_step: OnStep | None,
     ) -> Tensor:
         """See :meth:`GenerativeModel.generate`."""
         y = self.encode(audio)
-        x = self.sample(y, noise_for(y), sampler=sampler, steps=steps, on_step=on_step)
+        x = self.sample(y, noise_for(y), sampler=sampler, steps=steps, on_step=on_step, **sampler_options)
         return self.decode(x, audio.shape[1])
 
     def draw(
@@ -142,11 +144,21 @@ class DiffusionEnhancer(GenerativeModel):
         seed: int = 0,
         sampler: str | None = None,
         steps: int | None = None,
+        sampler_options: Mapping[str, Any] | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """See :meth:`GenerativeModel.draw`."""
         frames = [start // self.spectrogram.hop_length for start in starts]
-        return self.generate(audio, lambda y: position_noise(y, seed, frames), sampler, steps, on_step)
+        options = {} if sampler_options is None else sampler_options
+        return self.generate(
+            audio, lambda y: position_noise(y, seed, frames), sampler, steps, options, on_step
+        )
+
+    def check_sampling(self, sampler: str | None, sampler_options: Mapping[str, Any]) -> None:
+        """See :meth:`GenerativeModel.check_sampling`."""
+        if "steps" in sampler_options:
+            raise ValueError("the number of steps is an option of its own, not one of sampler_options")
+        find_sampler(self.sampler_name if sampler is None else sampler, sampler_options)
 
     def draws_differ(self, sampler: str | None = None, steps: int | None = None) -> bool:
         """See :meth:`GenerativeModel.draws_differ`."""
@@ -272,6 +284,9 @@ def find_sampler(name: str, options: Mapping[str, Any]) -> Callable[..., Tensor]
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in {*fixed, "on_step"}]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"sampler {name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    kinds = get_type_hints(function)
+    for option, value in options.items():
+        _check_kind(option, value, kinds[option])
 
     def run(
         process: Process, model: DiffusionEnhancer, y: Tensor, noise: Noise, *, on_step: OnStep | None
@@ -292,6 +307,16 @@ def _construct(what: str, arguments: Mapping[str, Any], known: Mapping[str, type
     return constructor(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()})
 
 
-def _check_choice(what: str, value: Any, choices: Sequence[str]) -> None:
+def _check_kind(option: str, value: Any, kind: Any) -> None:
+    """A ValueError where a sampler's option is not of the type that the sampler declares."""
+    if get_origin(kind) is Literal:
+        _check_choice(option, value, get_args(kind))
+    elif isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+        raise ValueError(f"{option} must be a {'' if kind is float else 'whole '}number, not {value!r}")
+    elif not 0 <= value < math.inf:
+        raise ValueError(f"{option} must be 0 or more, not {value!r}")
+
+
+def _check_choice(what: str, value: Any, choices: Sequence[Any]) -> None:
     if value not in choices:
-        raise ValueError(f"{what} must be one of {', '.join(choices)}, not {value!r}")
+        raise ValueError(f"{what} must be one of {', '.join(map(str, choices))}, not {value!r}")

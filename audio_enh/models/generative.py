@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -51,6 +51,7 @@ class GenerativeModel(EnhancementModel):
         seed: int | Sequence[int] = 0,
         sampler: str | None = None,
         steps: int | None = None,
+        sampler_options: Mapping[str, Any] | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Enhance whole signals.
@@ -60,6 +61,7 @@ class GenerativeModel(EnhancementModel):
             seed: of the noise, one for all items or one for each.
             sampler: another one of ``sampler_names``, with its own defaults.
             steps: their number, if not the sampler's own, from ``least_steps`` on.
+            sampler_options: further ones of the sampler, see :meth:`check_sampling`.
             on_step: told after every step.
 
         Returns:
@@ -69,7 +71,11 @@ class GenerativeModel(EnhancementModel):
             return audio
         seeds = [seed] * len(audio) if isinstance(seed, int) else list(seed)
         level = self.measure_level(audio)
-        return self.generate(audio / level, lambda y: seeded_noise(y, seeds), sampler, steps, on_step) * level
+        options = {} if sampler_options is None else sampler_options
+        return (
+            self.generate(audio / level, lambda y: seeded_noise(y, seeds), sampler, steps, options, on_step)
+            * level
+        )
 
     @abstractmethod
     def generate(
@@ -78,13 +84,14 @@ class GenerativeModel(EnhancementModel):
         noise_for: Callable[[Tensor], Noise],
         sampler: str | None,
         steps: int | None,
+        sampler_options: Mapping[str, Any],
         on_step: OnStep | None,
     ) -> Tensor:
         """Clean signals for noisy ones of level 1, ``(batch, samples)`` both.
 
         Args:
             noise_for: gives the source of noise for the model's representation of ``audio``.
-            sampler, steps, on_step: see :meth:`enhance`.
+            sampler, steps, sampler_options, on_step: see :meth:`enhance`.
         """
 
     @abstractmethod
@@ -96,6 +103,7 @@ class GenerativeModel(EnhancementModel):
         seed: int = 0,
         sampler: str | None = None,
         steps: int | None = None,
+        sampler_options: Mapping[str, Any] | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Draw clean windows of a recording.
@@ -106,6 +114,7 @@ class GenerativeModel(EnhancementModel):
             seed: of the recording's noise. Where windows overlap, they have the same.
             sampler: if not the model's own.
             steps: number of steps, if not the sampler's own.
+            sampler_options: further ones of the sampler, see :meth:`check_sampling`.
             on_step: told the number of steps done and that of all, after each.
 
         Returns:
@@ -115,6 +124,11 @@ class GenerativeModel(EnhancementModel):
     def draws_differ(self, sampler: str | None = None, steps: int | None = None) -> bool:
         """Whether :meth:`draw` with such options depends on the seed; not where no noise is left to draw."""
         return True
+
+    def check_sampling(self, sampler: str | None, sampler_options: Mapping[str, Any]) -> None:
+        """Raise a ValueError where :meth:`draw` would not take such options, which says what it takes."""
+        if sampler_options:
+            raise ValueError(f"{type(self).__name__} has no options of its samplers")
 
     def measure_level(self, audio: Tensor) -> Tensor:
         """Level of each whole signal, ``(batch, samples)`` to ``(batch, 1)``."""

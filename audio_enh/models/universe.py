@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -173,6 +173,7 @@ class Universe(GenerativeModel):
         seed: int = 0,
         sampler: str | None = None,
         steps: int | None = None,
+        sampler_options: Mapping[str, Any] | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """See :meth:`GenerativeModel.draw`."""
@@ -183,7 +184,18 @@ class Universe(GenerativeModel):
             draw = position_noise(frames, seed, [start // self.grid for start in starts])
             return lambda: draw().transpose(2, 3).flatten(2)
 
-        return self.generate(audio, noise_for, sampler, steps, on_step)
+        options = {} if sampler_options is None else sampler_options
+        return self.generate(audio, noise_for, sampler, steps, options, on_step)
+
+    def check_sampling(self, sampler: str | None, sampler_options: Mapping[str, Any]) -> None:
+        """See :meth:`GenerativeModel.check_sampling`."""
+        for name, value in sampler_options.items():
+            if name != "epsilon":
+                raise ValueError(
+                    f"sampler {sampler or self.sampler_name} has no option {name}; it has epsilon"
+                )
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
+                raise ValueError(f"epsilon must be a number from 1 on, not {value!r}")
 
     def draws_differ(self, sampler: str | None = None, steps: int | None = None) -> bool:
         """Whether :meth:`draw` with such options depends on the seed: not without steps or noise."""
@@ -196,6 +208,7 @@ class Universe(GenerativeModel):
         noise_for: Callable[[Tensor], Noise],
         sampler: str | None,
         steps: int | None,
+        sampler_options: Mapping[str, Any],
         on_step: OnStep | None,
     ) -> Tensor:
         """See :meth:`GenerativeModel.generate`; 0 steps give the condition network's estimate."""
@@ -203,6 +216,7 @@ class Universe(GenerativeModel):
         warm = sampler == "warm"
         steps = self._default_steps(warm) if steps is None else steps
         self._check_sampling(sampler, steps)
+        self.check_sampling(sampler, sampler_options)
         gain = self.signal_level / _RMS_OF_LEVEL_ONE
         y = self.whole_frames(_without_mean(audio * gain))[:, None]
         conditions, features, latent = self.condition(y)
@@ -219,7 +233,7 @@ class Universe(GenerativeModel):
                 steps=steps,
                 sigma_min=self.sigma_min,
                 sigma_max=self.warm_sigma if warm else self.sigma_max,
-                epsilon=self.epsilon,
+                epsilon=sampler_options.get("epsilon", self.epsilon),
                 start=None if self.residual else estimate,
                 on_step=on_step,
             )

@@ -1,7 +1,7 @@
 """Weights of UNIVERSE's networks under the names of the public checkpoints, renamed to ours.
 
-Modules have the same names. What differs: constants (windows, mel bands, anti-aliasing filters) are not stored, weight
-normalisation is torch's newer one, with other names for magnitude and direction, and with anti-aliasing the public
+Modules have the same names. What differs: constants (windows, mel bands, anti-aliasing filters) are not stored;
+weight normalisation is torch's newer one, with other names for magnitude and direction; with anti-aliasing the public
 code has the bias of every change of rate beside the convolution, not in it; here that is so only on the way up.
 """
 

@@ -107,8 +107,12 @@ def test_options_reach_the_sampler(cli, generative: Path, tmp_path: Path) -> Non
         {"samples": 3},
         {"samples": 3, "combine": "median"},
         {"samples": 3, "steps": 2},
+        {"sampler": "ode_guarded"},
+        {"sampler": "ode_guarded", "sampler_options": {"guard": 1e-3, "grid": "karras"}},
     ):
-        words = [f"--{key}={value}" for key, value in options.items()]
+        further = options.get("sampler_options", {})
+        words = [f"--sampler-option={key}={value}" for key, value in further.items()]
+        words += [f"--{key}={value}" for key, value in options.items() if key != "sampler_options"]
         target = tmp_path / "out.wav"
         assert cli("enhance", source, "-o", target, "--model", generative, "--overwrite", *words).code == 0
         outputs.append(read(target))
@@ -172,8 +176,16 @@ class TestUncertainty:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--sampler", "pc"), ("'pc'", "ode, ode_heun, sde")),
-        (("--sampler", "ODE"), ("'ODE'", "ode, ode_heun, sde")),
+        (("--sampler", "pc"), ("'pc'", "ode, ode_heun, ode_guarded, sde")),
+        (("--sampler", "ODE"), ("'ODE'", "ode, ode_heun, ode_guarded, sde")),
+        (("--sampler-option", "snr=0.4"), ("ode has no option snr", "it has steps, grid")),
+        (("--sampler-option", "grid=log"), ("grid", "uniform, quadratic, karras", "'log'")),
+        (("--sampler-option", "grid"), ("--sampler-option grid", "KEY=VALUE")),
+        (("--sampler-option", "steps=4"), ("steps", "option of its own")),
+        (
+            ("--sampler", "ode_guarded", "--sampler-option", "guard=much"),
+            ("guard must be a number", "'much'"),
+        ),
         (("--steps", "0"), ("steps", "at least 1")),
         (("--steps", "-1"), ("--steps",)),
         (("--samples", "0"), ("--samples",)),

@@ -156,6 +156,24 @@ def test_progress_by_step(model: DiffusionEnhancer) -> None:
     assert told[-1] == pytest.approx(10, abs=2.5)
 
 
+def test_corrector_can_be_chosen(model: DiffusionEnhancer) -> None:
+    """A run of the model's own sampler with other options is that of a model that has them."""
+    audio = recording(1)
+    options = {"corrector": "annealed_langevin", "corrector_steps": 2, "snr": 0.2}
+    chosen = Enhancer(model).enhance(audio, RATE, sampler_options=options)
+    own = DiffusionEnhancer(
+        hop_length=256,
+        level="rms",
+        process={"name": "ouve"},
+        network={"name": "lite", "channels": (8, 8, 8), "rnn_hidden": 4, "rnn_layers": 1},
+        prediction="data",
+        sampler={"name": "pc", "steps": 2, **options},
+    )
+    own.load_state_dict(model.state_dict())
+    torch.testing.assert_close(chosen, Enhancer(own).enhance(audio, RATE))
+    assert (chosen - Enhancer(model).enhance(audio, RATE)).std() > 0.01 * chosen.std()
+
+
 def test_options_that_do_not_fit_are_told(model: DiffusionEnhancer, smoother) -> None:
     audio = recording(1)
     with pytest.raises(UserError, match="no sampler 'sde': choose pc"):
@@ -164,5 +182,9 @@ def test_options_that_do_not_fit_are_told(model: DiffusionEnhancer, smoother) ->
         Enhancer(model).enhance(audio, RATE, steps=0)
     with pytest.raises(UserError, match="at least 2"):
         Enhancer(model).enhance_with_uncertainty(audio, RATE, samples=1)
+    with pytest.raises(UserError, match="corrector must be one of annealed_langevin, langevin, none"):
+        Enhancer(model).enhance(audio, RATE, sampler_options={"corrector": "ald"})
+    with pytest.raises(UserError, match="snr must be a number, not 'high'"):
+        Enhancer(model).enhance(audio, RATE, sampler_options={"snr": "high"})
     with pytest.raises(UserError, match="steps and samples: only for models that draw"):
         Enhancer(smoother()).enhance(audio, RATE, steps=3, samples=2)

@@ -1,4 +1,4 @@
-"""Checkpoint files that the public training programs wrote themselves: converted, they compute what the programs do."""
+"""Checkpoint files that the public training programs wrote: converted, they compute what the programs do."""
 
 from __future__ import annotations
 
@@ -62,8 +62,6 @@ def test_sgmse_enhances_as_the_public_code(name: str) -> None:
     enhanced = model.decode(x, noisy.shape[1]) * level
     # Nothing can agree better than the reference does with itself in double precision.
     assert distance(enhanced[0], golden["enhanced"].flatten()) < max(2e-5, 4 * settings(name)["rounding"])
-
-
 
 
 @pytest.mark.parametrize("name", ["universe", "universe_plusplus"])

@@ -144,7 +144,9 @@ def test_command_writes_a_checkpoint_that_loads(tmp_path):
 
 def test_level_of_the_data_is_heeded(tmp_path):
     _, state = plus_plus()
-    imported = import_universe(write(tmp_path, state, {**CONFIG_PP, "edm": {"noise": 0.25, "data_level_db": -20.0}}))
+    imported = import_universe(
+        write(tmp_path, state, {**CONFIG_PP, "edm": {"noise": 0.25, "data_level_db": -20.0}})
+    )
     assert imported is not None
     assert imported.model.sigma_data == pytest.approx(0.1)
     assert imported.model.signal_level == pytest.approx(10 ** (-26 / 20))

@@ -161,6 +161,11 @@ def test_noise_belongs_to_places() -> None:
         ({"process": {"name": "ouve", "k": 1.0}}, "no argument k"),
         ({"network": {"name": "lite", "width": 3}}, "no argument width"),
         ({"sampler": {"name": "ode", "snr": 0.5}}, "no option snr"),
+        ({"sampler": {"name": "ode", "grid": "log"}}, "grid must be one of uniform"),
+        (
+            {"sampler": {"name": "pc", "corrector_steps": 1.5}, "process": {"name": "ouve"}},
+            "whole number, not 1.5",
+        ),
         ({"sampler": {"name": "sde"}}, "sampler"),
         ({"prediction": "noise"}, "prediction"),
         ({"level": "lufs"}, "level"),

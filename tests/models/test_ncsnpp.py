@@ -12,7 +12,13 @@ from tests.diffusion.goldens import arrays, weights
 SMALL = {"channels": 8, "multipliers": (1, 2, 2), "blocks": 1, "attention_bins": (64,)}
 
 
-FULL_BAND = {"bins": 768, "attention_bins": (), "progressive": False, "divide_by_t": True, "divide_last": True}
+FULL_BAND = {
+    "bins": 768,
+    "attention_bins": (),
+    "progressive": False,
+    "divide_by_t": True,
+    "divide_last": True,
+}
 
 
 @pytest.mark.parametrize(

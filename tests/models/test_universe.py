@@ -171,6 +171,16 @@ def test_wrong_arguments_are_refused(arguments):
         small(**arguments)
 
 
+def test_epsilon_can_be_chosen():
+    model, audio = small(), noise(1, 1600)
+    chosen = model.enhance(audio, sampler_options={"epsilon": 2.0})
+    torch.testing.assert_close(chosen, small(epsilon=2.0).enhance(audio))
+    assert not torch.allclose(chosen, model.enhance(audio))
+    for options in ({"epsilon": 0.5}, {"epsilon": "high"}, {"snr": 0.5}):
+        with pytest.raises(ValueError, match="epsilon"):
+            model.enhance(audio, sampler_options=options)
+
+
 def test_masking_head_without_a_mask_gives_the_signal_back():
     model = small(**LITE)
     with torch.no_grad():

@@ -69,6 +69,24 @@ def test_score_network_gives_the_references_numbers():
     torch.testing.assert_close(out, arrays["out"], atol=1e-4, rtol=0)
 
 
+@torch.no_grad()
+def test_score_network_of_plus_plus_gives_the_references_numbers():
+    config, arrays, weights = golden("universe_score_antialias")
+    wanted = config["kwargs"]
+    network = ScoreNetwork(
+        channels=wanted["n_channels"],
+        rates=wanted["rate_factors"],
+        embedding="sinusoid",
+        embedding_dimensions=wanted["noise_cond_dim"],
+        weight_normalised=True,
+        antialiasing=True,
+    )
+    network.load_state_dict(from_reference(weights))
+    conditions = [arrays[f"cond_{i}"] for i in range(4)]
+    out = network.eval()(arrays["x"], arrays["sigma"], conditions)
+    torch.testing.assert_close(out, arrays["out"], atol=1e-4, rtol=0)
+
+
 def test_mel_bands_are_the_references():
     _, _, weights = golden("universe_condition")
     expected = weights["input_mel.mel_spec.mel_scale.fb"]

@@ -91,6 +91,18 @@ def test_switches_compose(group, name):
     assert name.replace("_", "") in type(switch).__name__.lower() or name == "debiased"
 
 
+@pytest.mark.parametrize("name", names("sampler"))
+def test_every_sampler_can_be_chosen(name):
+    """With all its options, which are the defaults."""
+    process = "sbve" if name in ("sde", "ode_guarded") else "ouve"
+    config = composed("experiment=sgmse_lite", f"process={process}", f"sampler={name}")
+    model = hydra.utils.instantiate(config.model)
+    assert model.sampler_name == name
+    defaults = {"name": name, "steps": config.model.sampler.steps}
+    complete = type(model).complete_arguments({**config.model, "sampler": defaults})
+    assert complete["sampler"] == OmegaConf.to_container(config.model.sampler)
+
+
 @pytest.mark.parametrize(
     "name", [n for n in names("objective") if n != "supervised" and not n.startswith("universe")]
 )
