@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import itertools
 import json
 import sys
 import time
@@ -36,7 +37,7 @@ class LiveCommand(TyperCommand):
         from audio_enh.streaming.live.virtual_mic import DEFAULT_NAME
 
         words = []
-        for word, following in zip(args, [*args[1:], "--"], strict=True):
+        for word, following in itertools.zip_longest(args, args[1:], fillvalue="--"):
             words.append(word)
             if word == "--virtual-mic" and following.startswith("-"):
                 words.append(DEFAULT_NAME)

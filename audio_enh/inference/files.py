@@ -234,7 +234,7 @@ def _enhance(
         table, picture = curve_paths(target)
         stream.uncertainty.write_csv(table)
         stream.uncertainty.write_png(picture, title=Path(target).name)
-    lost = ()
+    lost: tuple[str, ...] = ()
     if upper.audible and options.strength == 1 and options.max_attenuation is None:
         lost = (
             f"sound above {upper.edge / 1000:g} kHz is lost, where this model hears nothing; "
