@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio_enh.errors import UserError
+from audio_enh.io.containers import AUDIO_EXTENSIONS
 from audio_enh.io.discover import find_audio, plan_outputs
-from audio_enh.io.info import AUDIO_EXTENSIONS
 
 PIPE = "-"
 SUFFIX = "_enhanced"

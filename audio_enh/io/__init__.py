@@ -1,8 +1,9 @@
 """Reading and writing audio: any format, any length, nothing half-written."""
 
 from audio_enh.io.atomic import AtomicTarget, terminate_as_interrupt
+from audio_enh.io.containers import AUDIO_EXTENSIONS
 from audio_enh.io.discover import FoundAudio, find_audio, plan_outputs
-from audio_enh.io.info import AUDIO_EXTENSIONS, AudioInfo
+from audio_enh.io.info import AudioInfo
 from audio_enh.io.reader import AudioReader, probe, read_audio
 from audio_enh.io.samples import count_nonfinite, replace_nonfinite
 from audio_enh.io.writer import AudioWriter, write_audio

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio_enh.errors import AudioFileError, UserError
-from audio_enh.io.info import AUDIO_EXTENSIONS
+from audio_enh.io.containers import AUDIO_EXTENSIONS
 
 
 @dataclass(frozen=True)

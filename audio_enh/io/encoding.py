@@ -8,7 +8,8 @@ from pathlib import Path
 import soundfile
 
 from audio_enh.errors import AudioFileError
-from audio_enh.io.info import SOUNDFILE_FORMATS, AudioInfo
+from audio_enh.io.containers import SOUNDFILE_FORMATS
+from audio_enh.io.info import AudioInfo
 from audio_enh.io.libsndfile import Encoding
 from audio_enh.io.metadata import can_copy
 

@@ -1,29 +1,41 @@
-"""Reading through the user's ffmpeg: what libsndfile does not know (m4a, mp4, mkv, webm, mov...)."""
+"""Running the user's ffmpeg: what libsndfile does not know (m4a, mp4, mkv, webm, mov...).
+
+It may open recordings only, and nothing that these name (a playlist called ``talk.mp4`` would make it read other
+files); and one that makes no progress is ended.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import json
+import os
 import shutil
+import signal
 import subprocess
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-import numpy as np
-from numpy.typing import NDArray
+from audio_enh.errors import AudioFileError, DependencyError, UserError
+from audio_enh.io.containers import DEMUXERS
 
-from audio_enh.errors import AudioFileError, DependencyError
-from audio_enh.io.info import AudioInfo
-from audio_enh.io.integrity import Integrity
-
-#: Samples of the longest packet (ALAC, FLAC).
-_LONGEST_PACKET = 8192
-#: Fill holes of 0.1 s and more in the timestamps with silence (and cut overlaps), or what follows would move.
-#: Not a sample is changed otherwise.
-_KEEP_TIME = "aresample=async=1:min_hard_comp=0.1"
+#: Seconds without progress after which an ffmpeg is taken to hang.
+PATIENCE = 120.0
+#: Input options: which files may be opened (see there), and nothing over a network.
+ONLY_RECORDINGS = ("-protocol_whitelist", "file,pipe", "-format_whitelist", DEMUXERS)
+#: What is kept of the complaints of one ffmpeg, in bytes from its beginning and from its end.
+_KEPT = 1 << 14
+#: What ffmpeg says of outputs that it could not write, with an exit status of 0 where the last bytes were meant.
+_WRITE_FAILURES = (
+    b"No space left on device",
+    b"Disk quota exceeded",
+    b"File too large",
+    b"Input/output error",
+    b"Error writing trailer",
+    b"Error closing file",
+)
 
 
 def find_program(name: str) -> str | None:
@@ -51,23 +63,9 @@ def file_url(path: Path) -> str:
     return f"file:{path.resolve()}"
 
 
-def run_ffmpeg(arguments: Sequence[str], *, stdin: bytes | None = None) -> bytes:
-    """Run ffmpeg to its end and return its stdout.
-
-    Raises:
-        DependencyError: no ffmpeg.
-        AudioFileError: it failed; the message is its own last line.
-    """
-    program = require_program("ffmpeg", "this container")
-    command = [program, "-hide_banner", "-nostdin", "-v", "error", "-y", *arguments]
-    if stdin is not None:
-        command.remove("-nostdin")
-    result = subprocess.run(
-        command, input=stdin, stdin=subprocess.DEVNULL if stdin is None else None, capture_output=True
-    )
-    if result.returncode != 0:
-        raise AudioFileError(last_line(result.stderr))
-    return result.stdout
+def input_arguments(path: Path) -> list[str]:
+    """Options that open a recording, and nothing else."""
+    return [*ONLY_RECORDINGS, "-i", file_url(path)]
 
 
 def last_line(stderr: bytes) -> str:
@@ -79,286 +77,208 @@ def last_line(stderr: bytes) -> str:
     return (useful or lines or ["ffmpeg failed without a message"])[-1].strip()
 
 
-@dataclass(frozen=True)
-class Stream:
-    """One stream of a container; ``attached_picture`` is a cover, not a moving picture."""
+class FFmpegFailure(AudioFileError):
+    """ffmpeg gave up; ``stderr`` is what it said."""
 
-    index: int
-    kind: str
-    codec: str
-    attached_picture: bool = False
-    tags: dict[str, str] = field(default_factory=dict)
-    dispositions: tuple[str, ...] = ()
+    def __init__(self, message: str, stderr: bytes):
+        super().__init__(message)
+        self.stderr = stderr
 
 
-@dataclass(frozen=True)
-class Container:
-    """What ffprobe says of the file at ``path``.
+class FFmpeg:
+    """A running ffmpeg or ffprobe.
+
+    What it says on stderr is read along, as a full pipe that nobody reads would stop it, and a part of it kept.
+
+    Args:
+        arguments: its options, without those for silence.
+        program: which of the two.
+        listen: told every line of stderr, from a thread of its own; a line that it takes (returns True) is no
+            complaint.
+        stdin: a pipe goes in.
+        stdout: a pipe comes out.
 
     Attributes:
-        streams: all of them, in order.
-        audio: the sound that is read: the one marked as default, or the first.
-        start: time of its first sample in the container, in seconds.
-        frames: its length in samples where the container is that exact (MP4, QuickTime), else None.
-        layout: its speaker positions in ffmpeg's words, empty if unknown.
-        high_efficiency: it is HE-AAC, which makes do with half the bit rate of plain AAC.
-    """
-
-    path: Path
-    format: str
-    streams: tuple[Stream, ...]
-    audio: Stream
-    sample_rate: int
-    channels: int
-    layout: str
-    duration: float | None
-    start: float
-    frames: int | None
-    bit_rate: int | None
-    high_efficiency: bool
-    tags: dict[str, str]
-
-    @property
-    def has_video(self) -> bool:
-        return any(stream.kind == "video" and not stream.attached_picture for stream in self.streams)
-
-
-def _ffprobe(path: Path, *arguments: str) -> dict[str, Any]:
-    program = require_program("ffprobe", str(path))
-    command = [program, "-v", "error", *arguments, "-of", "json", "-i", file_url(path)]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
-    if result.returncode != 0:
-        reason = last_line(result.stderr).rpartition(": ")[2]
-        raise AudioFileError(f"{path} is not an audio file that libsndfile or ffmpeg can read ({reason})")
-    return json.loads(result.stdout)
-
-
-def probe_container(path: Path) -> Container:
-    """Ask ffprobe.
+        stdin, stdout: the pipes, where asked for.
 
     Raises:
-        DependencyError: no ffprobe.
-        AudioFileError: not a media file, or one without sound.
-    """
-    status = path.stat()
-    return _probe_container(path.resolve(), status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=16)
-def _probe_container(path: Path, modified: int, size: int) -> Container:
-    """Three runs of ffprobe, of which each takes a twentieth of a second: reader and writer share them."""
-    found = _ffprobe(path, "-show_format", "-show_streams")
-    streams = tuple(_stream(entry) for entry in found.get("streams", []))
-    sounds = [stream for stream in streams if stream.kind == "audio"]
-    if not sounds:
-        raise AudioFileError(f"{path} holds no sound")
-    audio = next((stream for stream in sounds if "default" in stream.dispositions), sounds[0])
-    entry = next(entry for entry in found["streams"] if entry["index"] == audio.index)
-    sample_rate, channels = int(entry.get("sample_rate", 0)), int(entry.get("channels", 0))
-    if not sample_rate or not channels:
-        raise AudioFileError(f"{path}: ffmpeg cannot decode its sound (codec {audio.codec})")
-    duration = entry.get("duration") or found["format"].get("duration")
-    start = first_time(path, audio.index)
-    exact = entry.get("time_base") == f"1/{sample_rate}" and "duration" in entry
-    return Container(
-        path=path,
-        format=found["format"]["format_name"],
-        streams=streams,
-        audio=audio,
-        sample_rate=sample_rate,
-        channels=channels,
-        layout=entry.get("channel_layout", ""),
-        duration=float(duration) if duration else None,
-        start=start,
-        frames=_exact_frames(path, audio.index, sample_rate, start, float(duration)) if exact else None,
-        bit_rate=int(entry["bit_rate"]) if "bit_rate" in entry else _measure_bit_rate(path, audio.index),
-        high_efficiency="HE-AAC" in entry.get("profile", ""),
-        tags={key.lower(): value for key, value in found["format"].get("tags", {}).items()},
-    )
-
-
-def _stream(entry: dict[str, Any]) -> Stream:
-    dispositions = tuple(name for name, on in entry.get("disposition", {}).items() if on)
-    return Stream(
-        index=entry["index"],
-        kind=entry.get("codec_type", "unknown"),
-        codec=entry.get("codec_name", "unknown"),
-        attached_picture="attached_pic" in dispositions,
-        tags=entry.get("tags", {}),
-        dispositions=dispositions,
-    )
-
-
-def probe_sound(path: Path) -> tuple[int, int]:
-    """Sample rate and channels of the first sound in a file."""
-    entry = _ffprobe(path, "-select_streams", "a:0", "-show_entries", "stream=sample_rate,channels")
-    return int(entry["streams"][0]["sample_rate"]), int(entry["streams"][0]["channels"])
-
-
-def first_time(path: Path, index: int) -> float:
-    """Time of the first sample that comes out of the decoder, in seconds.
-
-    Not the stream's start time, which counts the samples that the decoder drops (Opus in WebM: -7 ms).
-    """
-    found = _ffprobe(
-        path,
-        "-select_streams",
-        str(index),
-        "-read_intervals",
-        "%+#4",
-        "-show_entries",
-        "frame=pts_time,best_effort_timestamp_time",
-    )
-    for frame in found.get("frames", []):
-        time = frame.get("pts_time", frame.get("best_effort_timestamp_time"))
-        if time is not None:
-            return float(time)
-    return 0.0
-
-
-def _exact_frames(path: Path, index: int, sample_rate: int, start: float, duration: float) -> int | None:
-    """Length by the last packet, of which only a part may be sound: decoders give all of it."""
-    found = _ffprobe(
-        path,
-        "-select_streams",
-        str(index),
-        "-read_intervals",
-        f"{max(start + duration - 1, 0):.3f}%",
-        "-show_entries",
-        "packet=pts,duration",
-    )
-    ends = [p["pts"] + p["duration"] for p in found.get("packets", []) if "pts" in p and "duration" in p]
-    return max(ends) - round(start * sample_rate) if ends else None
-
-
-def _measure_bit_rate(path: Path, index: int) -> int | None:
-    """Mean over the first half minute, where the container does not say (Matroska)."""
-    found = _ffprobe(
-        path,
-        "-select_streams",
-        str(index),
-        "-read_intervals",
-        "%+30",
-        "-show_entries",
-        "packet=size,duration_time",
-    )
-    packets = [packet for packet in found.get("packets", []) if "duration_time" in packet]
-    seconds = sum(float(packet["duration_time"]) for packet in packets)
-    return round(8 * sum(int(packet["size"]) for packet in packets) / seconds) if seconds > 0 else None
-
-
-def probe_ffmpeg(path: Path, integrity: Integrity) -> AudioInfo:
-    """Read the headers by ffprobe; raises as ``probe_container`` does."""
-    container = probe_container(path)
-    sounds = sum(stream.kind == "audio" for stream in container.streams)
-    warnings = [f"{path}: {line}" for line in integrity.warnings]
-    if sounds > 1:
-        warnings.append(f"{path} has {sounds} audio tracks: number {container.audio.index} is read")
-    frames = container.frames
-    if frames is None and container.duration is not None:
-        frames = round(container.duration * container.sample_rate)
-    lossless = container.audio.codec.startswith("pcm_") or container.audio.codec in ("flac", "alac")
-    return AudioInfo(
-        path=path,
-        sample_rate=container.sample_rate,
-        channels=container.channels,
-        frames=frames,
-        format=container.format,
-        subtype=container.audio.codec,
-        backend="ffmpeg",
-        bit_rate=None if lossless else container.bit_rate,
-        tags=_common_tags(container.tags),
-        has_video=container.has_video,
-        truncated=integrity.truncated,
-        warnings=tuple(warnings),
-    )
-
-
-def _common_tags(tags: dict[str, str]) -> dict[str, str]:
-    """ffmpeg's names to libsndfile's, for outputs in another container."""
-    names = {"track": "tracknumber", "encoder": "software"}
-    known = {"title", "copyright", "artist", "comment", "date", "album", "license", "tracknumber", "genre"}
-    renamed = {names.get(key, key): value for key, value in tags.items()}
-    return {key: value for key, value in renamed.items() if key in known}
-
-
-class FFmpegSource:
-    """Samples of a file, decoded by an ffmpeg that writes float32 into a pipe.
-
-    Attributes:
-        warnings: what ffmpeg complained of without giving up; complete at the end.
+        DependencyError: it is not installed.
+        UserError: the system starts no more processes.
     """
 
-    def __init__(self, info: AudioInfo) -> None:
-        assert info.path is not None
-        self.info = info
-        self.warnings: tuple[str, ...] = ()
-        program = require_program("ffmpeg", info.name)
-        container = probe_container(info.path)
-        self._end = container.frames
-        self._position = 0
-        self._pending = b""
-        arguments = ["-hide_banner", "-nostdin", "-v", "error", "-i", file_url(info.path)]
-        arguments += ["-map", f"0:{container.audio.index}", "-af", _KEEP_TIME]
-        arguments += ["-ar", str(info.sample_rate), "-ac", str(info.channels), "-f", "f32le", "pipe:1"]
-        # A file takes what ffmpeg says: a full pipe that nobody reads would stop it.
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
-        self._process = subprocess.Popen(
-            [program, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            start_new_session=True,  # Ctrl-C is ours to handle
-        )
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        program: str = "ffmpeg",
+        purpose: str = "this container",
+        stdin: bool = False,
+        stdout: bool = False,
+        listen: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        path = require_program(program, purpose)
+        head = [path, "-hide_banner", "-v", "error"]
+        if program == "ffmpeg":
+            head += ["-y"] if stdin else ["-y", "-nostdin"]
+        self._purpose = purpose
+        self._listen = listen
+        self._first, self._last = b"", b""
+        self._hung = False
+        try:
+            self._process = subprocess.Popen(
+                [*head, *arguments],
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )
+        except OSError as error:
+            raise UserError(f"{purpose}: {program} cannot be started: {error.strerror or error}") from error
+        self.stdin: IO[bytes] | None = self._process.stdin
+        self.stdout: IO[bytes] | None = self._process.stdout
+        self._reader = threading.Thread(target=self._read_stderr, name="ffmpeg-stderr", daemon=True)
+        self._reader.start()
 
-    def read(self, frames: int) -> NDArray[np.float32]:
-        """Up to ``frames`` frames, ``(n, channels)``; 0 frames at the end.
+    def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+            while line := self._process.stderr.readline(4096):
+                if self._listen is not None and self._listen(line):
+                    continue
+                if len(self._first) < _KEPT:
+                    self._first += line
+                else:
+                    self._last = (self._last + line)[-_KEPT:]
+
+    @property
+    def stderr(self) -> bytes:
+        """What it complained of so far: the beginning and the end."""
+        return self._first + self._last
+
+    @contextlib.contextmanager
+    def patience(self) -> Iterator[None]:
+        """Around a read or a write that may block: ends an ffmpeg that hangs, so that it fails instead."""
+        timer = threading.Timer(PATIENCE, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        self._hung = True
+        self._process.kill()
+
+    def wait(self, output: Path | None = None) -> None:
+        """Wait for its end.
+
+        Args:
+            output: a file that grows or changes as long as there is progress.
 
         Raises:
-            AudioFileError: ffmpeg failed.
+            FFmpegFailure: it failed or hangs, or could not write all of its output.
         """
-        size = 4 * self.info.channels
-        data = self._take(frames * size)
-        if len(data) < frames * size and self._process.wait() != 0:
-            raise AudioFileError(f"ffmpeg cannot decode {self.info.name}: {self._complaint()}")
-        data = data[: len(data) // size * size]
-        self._position += len(data) // size
-        if self._end is not None and self._position > self._end:
-            # The decoder gives the last packet whole; only so much of it is sound. More than a packet is not
-            # padding: holes in the timestamps have been filled.
-            rest = self._take(_LONGEST_PACKET * size)
-            excess = self._position + len(rest) // size - self._end
-            if len(rest) < _LONGEST_PACKET * size and excess <= _LONGEST_PACKET:
-                data = data[: max(len(data) - (self._position - self._end) * size, 0)]
-            else:
-                self._pending = rest
-            self._end = None
-        if not data and (complaint := self._complaint()):
-            self.warnings = (f"{self.info.name}: ffmpeg found damage while decoding ({complaint})",)
-        return np.frombuffer(data, "<f4").astype(np.float32).reshape(-1, self.info.channels)
-
-    def _take(self, size: int) -> bytes:
-        assert self._process.stdout is not None
-        head, self._pending = self._pending[:size], self._pending[size:]
-        return head + self._process.stdout.read(size - len(head))
-
-    def _complaint(self) -> str:
-        self._stderr.seek(0)
-        stderr = self._stderr.read()
-        return last_line(stderr) if stderr.strip() else ""
+        before, since = _state(output), time.monotonic()
+        while True:
+            try:
+                code = self._process.wait(timeout=1.0 if output is not None else PATIENCE)
+                break
+            except subprocess.TimeoutExpired:
+                now = _state(output)
+                if now != before:
+                    before, since = now, time.monotonic()
+                elif time.monotonic() - since > PATIENCE or output is None:
+                    self._give_up()
+        self._reader.join()
+        if self._hung:
+            raise FFmpegFailure(f"ffmpeg made no progress for {PATIENCE:.0f} s and was ended", self.stderr)
+        if code == -getattr(signal, "SIGXFSZ", 0) and code:
+            raise FFmpegFailure("File too large", b"File too large")
+        if code != 0:
+            raise FFmpegFailure(last_line(self.stderr), self.stderr)
+        for line in self.stderr.splitlines():
+            if any(words in line for words in _WRITE_FAILURES):
+                raise FFmpegFailure(last_line(line), self.stderr)
 
     def close(self) -> None:
+        """End it, whatever it is doing."""
         self._process.kill()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._stderr.close()
+        self._reader.join()
+        for pipe in (self.stdin, self.stdout, self._process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def __enter__(self) -> FFmpeg:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+
+def _state(path: Path | None) -> tuple[int, int] | None:
+    """Changes while a file is written, also by a second pass over it."""
+    try:
+        status = os.stat(path) if path is not None else None  # noqa: PTH116
+    except OSError:
+        return None
+    return None if status is None else (status.st_size, status.st_mtime_ns)
+
+
+def run_ffmpeg(
+    arguments: Sequence[str],
+    *,
+    program: str = "ffmpeg",
+    purpose: str = "this container",
+    stdin: bytes | None = None,
+    output: Path | None = None,
+) -> bytes:
+    """Run ffmpeg or ffprobe to its end and return its stdout.
+
+    Args:
+        arguments: its options.
+        program: which of the two.
+        purpose: what for, should it be missing.
+        stdin: what it gets there.
+        output: the file that it writes, in place of stdout.
+
+    Raises:
+        DependencyError: no ffmpeg.
+        FFmpegFailure: it failed or hung, or could not write all of its output; the message is its own last line.
+    """
+    with FFmpeg(
+        arguments, program=program, purpose=purpose, stdin=stdin is not None, stdout=output is None
+    ) as running:
+        if running.stdin is not None:
+            threading.Thread(target=_feed, args=(running.stdin, stdin), daemon=True).start()
+        out = b""
+        if running.stdout is not None:
+            with running.patience():
+                out = running.stdout.read()
+        running.wait(output)
+        return out
+
+
+def _feed(pipe: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(OSError, ValueError):  # it has given up, and says why
+        pipe.write(data)
+        pipe.close()
 
 
 @functools.lru_cache(maxsize=4)
 def has_option(muxer: str, option: str) -> bool:
     """Whether this ffmpeg's muxer knows an option; they came with time."""
     return option in run_ffmpeg(["-h", f"muxer={muxer}"]).decode(errors="replace")
+
+
+@functools.lru_cache(maxsize=32)
+def sample_formats(encoder: str) -> frozenset[str]:
+    """Sample formats that an encoder of this ffmpeg takes, in ffmpeg's words."""
+    text = run_ffmpeg(["-h", f"encoder={encoder}"]).decode(errors="replace")
+    line = next((line for line in text.splitlines() if "Supported sample formats:" in line), "")
+    return frozenset(line.partition(":")[2].split())
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""What a file holds, and which containers there are."""
+"""What a file holds."""
 
 from __future__ import annotations
 
@@ -8,57 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 Backend = Literal["soundfile", "ffmpeg", "pipe"]
-
-#: Extension to libsndfile's major format, for writing. Reading goes by content, never by name.
-SOUNDFILE_FORMATS: dict[str, str] = {
-    ".wav": "WAV",
-    ".wave": "WAV",
-    ".rf64": "RF64",
-    ".w64": "W64",
-    ".flac": "FLAC",
-    ".ogg": "OGG",
-    ".oga": "OGG",
-    ".opus": "OGG",
-    ".mp3": "MP3",
-    ".aif": "AIFF",
-    ".aiff": "AIFF",
-    ".aifc": "AIFF",
-    ".au": "AU",
-    ".snd": "AU",
-    ".caf": "CAF",
-}
-
-#: Extension to ffmpeg's muxer, for writing what libsndfile cannot.
-FFMPEG_MUXERS: dict[str, str] = {
-    ".m4a": "ipod",
-    ".m4b": "ipod",
-    ".aac": "adts",
-    ".mp4": "mp4",
-    ".m4v": "mp4",
-    ".mov": "mov",
-    ".3gp": "3gp",
-    ".mkv": "matroska",
-    ".mka": "matroska",
-    ".webm": "webm",
-    ".avi": "avi",
-    ".flv": "flv",
-    ".ts": "mpegts",
-    ".mts": "mpegts",
-    ".m2ts": "mpegts",
-    ".mpg": "mpeg",
-    ".mpeg": "mpeg",
-    ".ogv": "ogg",
-    ".wma": "asf",
-    ".wmv": "asf",
-    ".asf": "asf",
-    ".ac3": "ac3",
-    ".mp2": "mp2",
-    ".tta": "tta",
-    ".wv": "wv",
-}
-
-#: Extensions that mark a file as audio (or video with sound) when a folder is searched.
-AUDIO_EXTENSIONS: frozenset[str] = frozenset(SOUNDFILE_FORMATS) | frozenset(FFMPEG_MUXERS) | {".amr", ".ape"}
 
 
 @dataclass(frozen=True)
@@ -76,10 +25,12 @@ class AudioInfo:
         subtype: sample format: libsndfile's name (``PCM_16``, ``VORBIS``, ...) or ffmpeg's codec (``aac``).
         backend: what reads it.
         endian: byte order as libsndfile names it: ``FILE`` (the container's default), ``LITTLE``, ``BIG``.
+        bits: of a sample, where the sound is lossless and that is known.
         bit_rate: of the audio in bits per second; None for uncompressed audio or when unknown.
         constant_bit_rate: every frame has that bit rate (known for MP3 only).
         tags: title, artist, date and so on, as text.
         has_video: the container has a moving picture beside the sound.
+        track: number of the sound track that is read, from 1; None for the one that players choose.
         truncated: "cut short: ..." or "damaged: ..."; None if it is whole as far as one can tell.
         warnings: what a user should be told, one line each.
     """
@@ -92,10 +43,12 @@ class AudioInfo:
     subtype: str
     backend: Backend = "soundfile"
     endian: str = "FILE"
+    bits: int | None = None
     bit_rate: int | None = None
     constant_bit_rate: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     has_video: bool = False
+    track: int | None = None
     truncated: str | None = None
     warnings: tuple[str, ...] = ()
 

@@ -46,6 +46,8 @@ def examine(path: Path) -> Integrity:
 def _examine(path: Path) -> Integrity:
     with path.open("rb") as file:
         head = file.read(12)
+        if head[:4] == b"RIFF" and head[8:] == b"AVI ":
+            return _examine_avi(file)
         if head[:4] in (b"RIFF", b"RF64", b"BW64", b"FORM"):
             return _examine_iff(file)
         if head[:4] == b"OggS":
@@ -98,6 +100,19 @@ def _examine_iff(file: BinaryIO) -> Integrity:
         if chunk.offset + chunk.size > end:
             return Integrity(truncated="cut short: it ends before its audio begins")
     return Integrity()
+
+
+def _examine_avi(file: BinaryIO) -> Integrity:
+    """Parts of up to a gigabyte, one after the other; recordings that were not finished promise too little."""
+    end = chunks.file_size(file)
+    position = 0
+    while position + 12 <= end:
+        file.seek(position)
+        name, size, kind = struct.unpack("<4sI4s", file.read(12))
+        if name != b"RIFF" or kind not in (b"AVI ", b"AVIX") or size < 4:
+            break
+        position += 8 + size + size % 2
+    return Integrity(truncated=_compare(position, end) if position > end + 1 else None)
 
 
 def _examine_w64(file: BinaryIO) -> Integrity:

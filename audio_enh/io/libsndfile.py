@@ -251,9 +251,11 @@ class SoundFileSink:
     Attributes:
         clipped: samples beyond full scale so far, clipped (integer formats only).
         lost_tags: tags that the container does not take.
+        path: see above.
     """
 
     def __init__(self, path: Path, target: Path, encoding: Encoding) -> None:
+        self.path = path
         self.clipped = 0
         self.lost_tags: list[str] = []
         self._target = target

@@ -15,8 +15,11 @@ import soundfile
 from numpy.typing import NDArray
 
 from audio_enh.errors import AudioFileError, DependencyError
-from audio_enh.io.ffmpeg import FFmpegSource, find_program, probe_ffmpeg
-from audio_enh.io.info import FFMPEG_MUXERS, AudioInfo
+from audio_enh.io.containers import AUDIO_EXTENSIONS, SOUNDFILE_FORMATS
+from audio_enh.io.ffmpeg import find_program
+from audio_enh.io.ffmpeg_reader import FFmpegSource
+from audio_enh.io.ffprobe import probe_ffmpeg
+from audio_enh.io.info import AudioInfo
 from audio_enh.io.integrity import Integrity, examine
 from audio_enh.io.libsndfile import SoundFileSource, probe_soundfile
 from audio_enh.io.samples import count_nonfinite
@@ -98,7 +101,7 @@ def _probe_content(path: Path, integrity: Integrity) -> AudioInfo:
     except soundfile.LibsndfileError as error:
         if find_program("ffprobe") is not None:
             return probe_ffmpeg(path, integrity)
-        if path.suffix.lower() in FFMPEG_MUXERS:
+        if path.suffix.lower() in AUDIO_EXTENSIONS - SOUNDFILE_FORMATS.keys():
             raise DependencyError(
                 f"{path} can only be read through ffmpeg, which is not installed: get it from your package "
                 "manager (apt, brew or winget install ffmpeg), or convert the file to WAV or FLAC first"

@@ -1,4 +1,7 @@
-"""New sound into a container: ffmpeg's options, and which of the other streams can come along."""
+"""New sound into a container: ffmpeg's options, and which of the other streams can come along.
+
+The rule: all that ffmpeg can copy is copied, and what it cannot is named.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio_enh.io.chunks import mp4_boxes
-from audio_enh.io.codecs import Codec
-from audio_enh.io.ffmpeg import Container, Stream, file_url, has_option
+from audio_enh.io.codecs import Codec, takes_codec
+from audio_enh.io.ffmpeg import ONLY_RECORDINGS, file_url, has_option, input_arguments
+from audio_enh.io.ffprobe import Container, Stream, describe_track
 
 #: Container for the encoded sound on its way, by the muxer of the output: one that keeps what it needs.
 _MIDDLE = {
@@ -16,16 +20,24 @@ _MIDDLE = {
     "mp4": "mp4",
     "mov": "mov",
     "3gp": "mp4",
+    "3g2": "mp4",
     "asf": "asf",
     "webm": "webm",
     "wv": "wv",
     "tta": "tta",
 }
-_MP4_FAMILY = {"ipod", "mp4", "mov", "3gp"}
+_MP4_FAMILY = {"ipod", "mp4", "mov", "3gp", "3g2"}
 _TEXT_SUBTITLES = {"mov_text", "subrip", "ass", "ssa", "webvtt", "text"}
 _SUBTITLE_ENCODERS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
-_SOUND_ONLY = {"ipod", "adts", "ac3", "mp2", "tta", "wv"}
+#: Muxers without a moving picture, and those of them that hold a single stream.
+_SOUND_ONLY = {"ipod", "adts", "ac3", "eac3", "mp2", "tta", "wv"}
+_SINGLE = _SOUND_ONLY - {"ipod"}
 _COVERS = {"ipod", "mp4", "mov", "matroska"}
+#: Muxers that may hold streams of data, such as the position of a camera.
+_DATA = {"mp4", "mov", "mpegts"}
+#: Data streams that ffmpeg makes anew, by their tag: titles of chapters, and time code.
+_MADE_ANEW = {"text", "tmcd"}
+_LONGEST_TAG = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -58,18 +70,32 @@ class Sound:
         return ["-movie_timescale", str(self.sample_rate)] if known else []
 
 
+def metadata_text(tags: dict[str, str]) -> bytes:
+    """Tags in ffmpeg's own format, for its stdin: a command line has no place for long ones."""
+    lines = [b";FFMETADATA1"]
+    for key, value in tags.items():
+        escaped = [
+            b"".join(b"\\" + bytes([c]) if c in b"=;#\\\n" else bytes([c]) for c in text)
+            for text in (key.encode(errors="replace"), value.encode(errors="replace").replace(b"\0", b""))
+        ]
+        lines.append(b"=".join(escaped))
+    return b"\n".join(lines) + b"\n"
+
+
 def mux_arguments(
     sound: Sound,
     middle: Path,
     output: Path,
     source: Container | None,
     streams: Sequence[Stream],
-    tags: dict[str, str],
     offset: float,
+    *,
+    tagged: bool = False,
 ) -> list[str]:
     """ffmpeg options that put the encoded sound and the other ``streams`` of ``source`` together.
 
-    Times are kept as they are in both files (``-copyts``), the sound moved by ``offset`` seconds.
+    Times are kept as they are in both files (``-copyts``), the sound moved by ``offset`` seconds. Without a source,
+    ``tagged`` takes tags on stdin, from ``metadata_text``.
     """
     muxer = sound.muxer
     end = [*sound.time_scale(), "-f", muxer, file_url(output)]
@@ -78,36 +104,49 @@ def mux_arguments(
     if muxer in ("matroska", "webm"):
         end = ["-avoid_negative_ts", "disabled", *end]  # a codec delay would move the picture, too
     if source is None:
-        texts = [item for key, value in tags.items() for item in ("-metadata", f"{key}={value}")]
-        return ["-i", file_url(middle), "-map", "0:a:0", "-c", "copy", "-map_metadata", "-1", *texts, *end]
+        tags = [*ONLY_RECORDINGS, "-f", "ffmetadata", "-i", "pipe:0"] if tagged else []
+        number = "1" if tagged else "-1"
+        return [*input_arguments(middle), *tags, "-map", "0:a:0", "-c", "copy", "-map_metadata", number, *end]
     arguments = [
         "-copyts",
         "-itsoffset",
         f"{offset:.6f}",
-        "-i",
-        file_url(middle),
-        "-i",
-        file_url(source.path),
+        *input_arguments(middle),
+        *input_arguments(source.path),
     ]
     options = ["-c", "copy"]
-    sounds = 0
-    subtitles = 0
+    count = {"audio": 0, "subtitle": 0, "data": 0}
     for stream in streams:
+        number = str(count.get(stream.kind, 0))
         own = stream.index == source.audio.index
         arguments += ["-map", "0:a:0" if own else f"1:{stream.index}"]
         if own:
             for key in ("language", "title", "handler_name"):
-                if key in stream.tags:
-                    options += [f"-metadata:s:a:{sounds}", f"{key}={stream.tags[key]}"]
-            options += [f"-disposition:a:{sounds}", "+".join(stream.dispositions) or "0"]
-        if stream.kind == "subtitle":
-            if not _same_family(muxer, source.format):
-                options += [f"-c:s:{subtitles}", _SUBTITLE_ENCODERS[muxer]]
-            subtitles += 1
-        sounds += stream.kind == "audio"
-    if muxer in _MP4_FAMILY and _starts_fast(source.path):
-        options += ["-movflags", "+faststart"]
+                if len(stream.tags.get(key, "")) in range(1, _LONGEST_TAG):
+                    options += [f"-metadata:s:a:{number}", f"{key}={stream.tags[key]}"]
+            options += [f"-disposition:a:{number}", "+".join(stream.dispositions) or "0"]
+        if stream.kind == "subtitle" and not _same_family(muxer, source.format):
+            options += [f"-c:s:{number}", _SUBTITLE_ENCODERS[muxer]]
+        if stream.kind == "data" and muxer in _MP4_FAMILY:
+            options += [f"-tag:d:{number}", stream.tag]
+        if stream.kind in count:
+            count[stream.kind] += 1
+    if count["data"]:
+        options.append("-copy_unknown")
+    if flags := _mov_flags(muxer, source):
+        options += ["-movflags", flags]
     return [*arguments, *options, "-map_metadata", "1", "-map_chapters", "1", *end]
+
+
+def _mov_flags(muxer: str, source: Container) -> str:
+    flags = ""
+    if muxer in _MP4_FAMILY and _starts_fast(source.path):
+        flags += "+faststart"
+    # Cameras and phones (com.apple.quicktime.location..., com.android...) use names of their own; ffmpeg writes
+    # those in a table that only takes the place of the usual one.
+    if muxer in ("mp4", "mov") and any(key.startswith("com.") for key in source.tags):
+        flags += "+use_metadata_tags"
+    return flags
 
 
 def _same_family(muxer: str, format: str) -> bool:
@@ -125,33 +164,48 @@ def _starts_fast(path: Path) -> bool:
 
 
 def select_streams(source: Container, muxer: str) -> tuple[list[Stream], list[str]]:
-    """Streams of the input that go into the output, and warnings about those that cannot."""
-    same = _same_family(muxer, source.format)
+    """Streams of the input that go into the output, and what is lost of the others, one line each."""
     kept: list[Stream] = []
     lost: list[str] = []
     for stream in source.streams:
-        if stream.index == source.audio.index:
-            keep = True
-        elif muxer in _SOUND_ONLY:
-            # From a film to a sound file nobody expects the picture; a cover goes where it has a place.
-            keep = stream.attached_picture and muxer in _COVERS
-            if not keep:
-                continue
-        elif stream.kind == "subtitle":
-            keep = same or (stream.codec in _TEXT_SUBTITLES and muxer in _SUBTITLE_ENCODERS)
-        elif stream.kind == "attachment":
-            keep = muxer == "matroska"
-        elif stream.kind == "data":
-            if stream.codec in (
-                "bin_data",
-                "unknown",
-            ):  # chapter titles and time code, which ffmpeg makes anew
-                continue
-            keep = False
-        else:
-            keep = stream.kind in ("video", "audio")
-        if keep:
+        if _is_kept(stream, source, muxer):
             kept.append(stream)
-        else:
-            lost.append(f"stream {stream.index} ({stream.kind}, {stream.codec}) does not fit and is left out")
+        elif not _goes_without_saying(stream, muxer):
+            lost.append(f"{name_stream(stream, source)} does not fit and is left out")
     return kept, lost
+
+
+def _is_kept(stream: Stream, source: Container, muxer: str) -> bool:
+    if stream.index == source.audio.index:
+        return True
+    if muxer in _SINGLE:
+        return False
+    if stream.kind == "audio":
+        return muxer != "ipod" or takes_codec(muxer, stream.codec)
+    if stream.kind == "video":
+        return (stream.attached_picture and muxer in _COVERS) or muxer not in _SOUND_ONLY
+    if stream.kind == "subtitle":
+        same = _same_family(muxer, source.format)
+        return same or (stream.codec in _TEXT_SUBTITLES and muxer in _SUBTITLE_ENCODERS)
+    if stream.kind == "attachment":
+        return muxer == "matroska"
+    if stream.kind == "data":
+        return stream.tag not in _MADE_ANEW and muxer in _DATA and _same_family(muxer, source.format)
+    return False
+
+
+def _goes_without_saying(stream: Stream, muxer: str) -> bool:
+    """From a film to a sound file nobody expects the picture."""
+    if stream.kind == "data":
+        return stream.tag in _MADE_ANEW
+    return stream.kind == "video" and not stream.attached_picture and muxer in _SOUND_ONLY
+
+
+def name_stream(stream: Stream, source: Container) -> str:
+    """How messages call a stream; sound tracks have their number among the sound tracks."""
+    if stream.kind == "audio":
+        return f"sound track {source.sounds.index(stream) + 1} {describe_track(stream)}"
+    if stream.attached_picture:
+        return "the cover picture"
+    said = stream.tag if stream.kind == "data" and stream.tag.isprintable() else stream.codec
+    return f"stream {stream.index} ({stream.kind}, {said})"

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from audio_enh.errors import AudioFileError
 from audio_enh.io.atomic import AtomicTarget, write_error
+from audio_enh.io.containers import FFMPEG_MUXERS
 from audio_enh.io.encoding import choose_encoding, container_for, tags_are_copied
 from audio_enh.io.ffmpeg_writer import FFmpegSink
-from audio_enh.io.info import FFMPEG_MUXERS, AudioInfo
+from audio_enh.io.info import AudioInfo
 from audio_enh.io.libsndfile import Encoding, SoundFileSink
 from audio_enh.io.metadata import copy_metadata
+from audio_enh.io.reader import probe
 from audio_enh.io.wavpipe import WavPipeSink
 
 #: Formats in which a file without samples cannot be read again.
@@ -45,17 +47,17 @@ class _Resampler:
         self._stream = soxr.ResampleStream(source_rate, target_rate, channels, dtype="float32", quality="VHQ")
         self._source_rate, self._target_rate = source_rate, target_rate
         self._channels = channels
-        self._taken = self._given = 0
+        self._taken = self.given = 0
 
     def process(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         self._taken += len(audio)
         out = self._stream.resample_chunk(audio)
-        self._given += len(out)
+        self.given += len(out)
         return out
 
     def flush(self) -> NDArray[np.float32]:
         out = self._stream.resample_chunk(np.zeros((0, self._channels), np.float32), last=True)
-        missing = round(self._taken * self._target_rate / self._source_rate) - self._given
+        missing = round(self._taken * self._target_rate / self._source_rate) - self.given
         padded = np.zeros((max(missing, 0), self._channels), np.float32)
         padded[: len(out)] = out[: len(padded)]
         return padded
@@ -209,10 +211,32 @@ class AudioWriter:
                 raise AudioFileError(f"{self.path}: there are no samples, and only WAV or FLAC can hold that")
             self._sink.close()
             self._copy_metadata(self._target)
+            if self._encoding is not None:  # the other sink looks for itself
+                self._verify(self._target, self._encoding)
         except BaseException:
             self.discard()
             raise
         self._target.commit()
+
+    def _verify(self, target: AtomicTarget, encoding: Encoding) -> None:
+        """Look at what lies on the disk before it takes the place of anything.
+
+        Raises:
+            AudioFileError: it is not all there.
+        """
+        try:
+            info = probe(target.temporary)
+        except AudioFileError as error:
+            raise AudioFileError(f"{self.path}: what was written cannot be read again: {error}") from error
+        expected = self.frames if self._resampler is None else self._resampler.given
+        found = info.truncated
+        # MP3 counts whole frames, and codecs that work in blocks fill up the last one.
+        if found is None and info.frames is not None and info.frames < expected:
+            found = f"cut short: {info.frames} of {expected} samples are there"
+        if found is not None:
+            raise AudioFileError(
+                f"{self.path}: what was written is {found}; is there space left on the disk?"
+            )
 
     def _copy_metadata(self, target: AtomicTarget) -> None:
         like, encoding = self._like, self._encoding

@@ -12,7 +12,8 @@ import pytest
 from audio_enh.errors import AudioFileError, DependencyError
 from audio_enh.io import AudioReader, AudioWriter, probe, read_audio, write_audio
 from audio_enh.io.codecs import choose_codec
-from audio_enh.io.ffmpeg import encoders, probe_container
+from audio_enh.io.ffmpeg import encoders
+from audio_enh.io.ffprobe import probe_container
 
 from .sounds import copy_through, lag, noise
 
@@ -201,7 +202,7 @@ def test_two_sound_tracks_subtitles_chapters_tags_and_order(films, tmp_path):
         *("-disposition:a:0", "comment", "-disposition:a:1", "default", source),
     )
     info, _ = copy_through(source, tmp_path / "out.mkv")
-    assert any("2 audio tracks" in line for line in info.warnings)
+    assert any("2 sound tracks" in line for line in info.warnings)
     old, new = probe_container(source), probe_container(tmp_path / "out.mkv")
     assert old.audio.index == new.audio.index == 2  # the one marked as default, not the first
     assert [s.kind for s in new.streams] == ["audio", "video", "audio", "subtitle", "attachment"]
