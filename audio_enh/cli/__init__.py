@@ -40,7 +40,8 @@ from audio_enh.cli import (
     models,
     train,
 )
-from audio_enh.cli._errors import debugging, describe
+from audio_enh.cli._errors import debugging, describe, outside_cause
+from audio_enh.cli._terminal import prepare_streams, printable
 from audio_enh.errors import UserError
 
 # Typer does not export the base of its usage errors, and where it lives changes with its version.
@@ -125,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: what follows the program's name; ``sys.argv`` if None.
     """
+    prepare_streams()
     code = run(arguments)
     if {"torch", "sounddevice"} & sys.modules.keys() and "lightning" not in sys.modules:
         # All is written and closed. The ordinary way out runs the destructors of torch's CUDA libraries and
@@ -161,6 +163,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise
         if isinstance(error, UserError):
             return _fail(f"error: {describe(error)}", 2)
+        if outside_cause(error) is not None:
+            return _fail(f"error: {describe(error)}", 2)
         if isinstance(error, UsageError):
             usage: Any = error
             where = usage.ctx.command_path if usage.ctx else PROGRAM
@@ -170,5 +174,5 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _fail(message: str, code: int) -> int:
     """Say it in one line on stderr, whatever line breaks it came with."""
-    typer.echo(" ".join(message.split()), err=True)
+    typer.echo(printable(" ".join(message.split())), err=True)
     return code

@@ -18,10 +18,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 import audio_enh
 from audio_enh.cli._errors import debugging, describe, describe_speed
 from audio_enh.cli._plan import PIPE, Job
-from audio_enh.errors import AudioFileError, UserError
+from audio_enh.cli._terminal import printable
+from audio_enh.errors import AudioFileError
 from audio_enh.inference.enhancer import Enhancer
 from audio_enh.inference.files import FileOptions, FileStats, enhance_files
-from audio_enh.io import AtomicTarget, probe
+from audio_enh.io import AtomicTarget, AudioInfo, LeftOut
+from audio_enh.io.discover import summarize
 
 REPORT_NAME = "enhance_report.json"
 
@@ -60,6 +62,7 @@ class Batch:
         console: where messages and progress go.
         quiet: say nothing but errors.
         check: called after every block; raises to stop.
+        left_out: what the folders hold besides, for the summary.
     """
 
     jobs: Sequence[Job]
@@ -68,6 +71,7 @@ class Batch:
     console: Console
     quiet: bool
     check: Callable[[], None]
+    left_out: Sequence[LeftOut] = ()
     outcomes: list[Outcome] = field(default_factory=list)
     elapsed: float = 0.0
     _told: set[str] = field(default_factory=set)
@@ -91,36 +95,45 @@ class Batch:
             self.elapsed = time.perf_counter() - began
 
     def _run(self, jobs: Sequence[Job], enhancer: Enhancer, began: float) -> None:
-        lengths = [_seconds(job) for job in jobs]
+        # A file's length is known when its turn comes; until then its size stands for the work that it is.
+        sizes = [_size(job) for job in jobs]
+        lengths: dict[int, float] = {}
         with self._progress() as progress:
-            task = progress.add_task("", total=sum(s or 0.0 for s in lengths) or None, speed="", position="")
-            done, total = [0.0] * len(jobs), 0.0
-
-            def note(number: int, seconds: float) -> None:
-                nonlocal total
-                total += seconds - done[number]
-                done[number] = seconds
+            known = any(sizes)
+            task = progress.add_task("", total=sum(sizes) if known else None, speed="", position="")
+            seconds_done, shares = [0.0] * len(jobs), [0.0] * len(jobs)
 
             def files() -> Iterator[tuple[Path, Path]]:
                 for number, job in enumerate(jobs, 1):
                     position = f"{number}/{len(jobs)}" if len(jobs) > 1 else ""
-                    progress.update(task, description=job.source.name, position=position)
+                    progress.update(task, description=printable(job.source.name), position=position)
                     yield job.source, job.target
+
+            def on_open(number: int, info: AudioInfo) -> None:
+                if info.duration:
+                    lengths[number] = info.duration
 
             def on_block(number: int, seconds: float) -> None:
                 self.check()
-                note(number, seconds)
-                speed = describe_speed(total / (time.perf_counter() - began))
-                progress.update(task, completed=total, speed=speed)
+                seconds_done[number] = seconds
+                if number in lengths:
+                    shares[number] = min(seconds / lengths[number], 1.0)
+                show()
 
-            results = enhance_files(enhancer, files(), FileOptions(**self.options), on_block=on_block)
+            def show() -> None:
+                completed = sum(size * share for size, share in zip(sizes, shares, strict=True))
+                speed = describe_speed(sum(seconds_done) / (time.perf_counter() - began))
+                progress.update(task, completed=completed if known else None, speed=speed)
+
+            options = FileOptions(**self.options)
+            results = enhance_files(enhancer, files(), options, on_block=on_block, on_open=on_open)
             with contextlib.closing(results):
                 for number, result in results:
                     outcome = _outcome(jobs[number], result)
                     self.outcomes.append(outcome)
                     self._tell(outcome)
-                    note(number, lengths[number] or 0.0)
-                    progress.update(task, completed=total)
+                    shares[number] = 1.0
+                    show()
 
     def _progress(self) -> Progress:
         return Progress(
@@ -141,7 +154,7 @@ class Batch:
             self._print(text)
 
     def _print(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def _tell(self, outcome: Outcome) -> None:
         if outcome.stats is None:
@@ -166,6 +179,7 @@ class Batch:
         return {
             **{kind: self.count(kind) for kind in ("enhanced", "skipped", "failed")},
             "not_started": len(self.jobs) - len(self.outcomes),
+            "left_out": len(self.left_out),
             "seconds": seconds,
             "elapsed": self.elapsed,
             "real_time_factor": self.elapsed / seconds if seconds and self.elapsed else None,
@@ -179,6 +193,7 @@ class Batch:
         """The batch in one line, where there was more than one file to do."""
         summary = self.summary()
         if len(self.jobs) == 1 and not summary["skipped"]:
+            self.tell_left_out()
             return
         text = f"{summary['enhanced']} enhanced, {summary['skipped']} skipped, {summary['failed']} failed"
         if summary["seconds"]:
@@ -187,6 +202,12 @@ class Batch:
         if summary["skipped"]:
             text += "; outputs that were there are kept unless --overwrite is given"
         self.say(text)
+        self.tell_left_out()
+
+    def tell_left_out(self) -> None:
+        """What the folders hold besides, in one line."""
+        if self.left_out:
+            self.say(f"left out: {len(self.left_out)} ({summarize(self.left_out)})")
 
     def write_report(self, path: Path, settings: dict[str, Any]) -> None:
         """Write the JSON report, whole or not at all.
@@ -204,6 +225,7 @@ class Batch:
             "settings": {**settings, **self.options},
             "summary": self.summary(),
             "files": rows,
+            "left_out": [{"input": str(item.path), "reason": item.reason} for item in self.left_out],
         }
         target = AtomicTarget(path)
         try:
@@ -217,7 +239,7 @@ class Batch:
 def _outcome(job: Job, result: FileStats | Exception) -> Outcome:
     if isinstance(result, FileStats):
         return Outcome(job, "enhanced", result)
-    if isinstance(result.__cause__, BrokenPipeError):
+    if job.piped and isinstance(result.__cause__, BrokenPipeError):
         raise result.__cause__ from None  # whoever read stdout has enough; that is no error
     if debugging():
         traceback.print_exception(result)
@@ -234,11 +256,9 @@ def _previous_rows(path: Path) -> dict[str, dict[str, Any]]:
         return {}  # there is none, or something else lies there under its name
 
 
-def _seconds(job: Job) -> float | None:
-    """Length for the progress bar; what is wrong with a file is found when its turn comes."""
-    if str(job.source) == PIPE:
-        return None
+def _size(job: Job) -> int:
+    """Bytes of the input, 0 where there is no telling; what is wrong with a file is found when its turn comes."""
     try:
-        return probe(job.source).duration
-    except UserError:
-        return None
+        return 0 if str(job.source) == PIPE else job.source.stat().st_size
+    except OSError:
+        return 0

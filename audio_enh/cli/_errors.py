@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
+from audio_enh.cli._terminal import printable
 from audio_enh.errors import UserError
 
 #: Environment variable that, when set, makes errors show their traceback.
 DEBUG = "AUDIO_ENH_DEBUG"
+
+#: Errors of the system that say something of the machine or its files, and nothing of this program.
+_OUTSIDE_NAMES = (
+    "EACCES EPERM EROFS ENOSPC EDQUOT EFBIG EIO ELOOP ENAMETOOLONG EMFILE ENFILE ENOMEM ESTALE ETIMEDOUT EBUSY "
+    "ENOTCONN ENODEV ETXTBSY EAGAIN"
+)
+_OUTSIDE = {getattr(errno, name) for name in _OUTSIDE_NAMES.split() if hasattr(errno, name)}
+#: What libraries say where the system gives no more memory.
+_NO_MEMORY = (
+    "cannot allocate memory",
+    "can't allocate memory",
+    "failed to map segment",
+    "out of memory",
+    "not enough memory",
+    "can't start new thread",
+    "unable to allocate",
+)
 
 
 def debugging() -> bool:
@@ -15,12 +34,31 @@ def debugging() -> bool:
     return bool(os.environ.get(DEBUG))
 
 
-def describe(error: Exception) -> str:
-    """An error in one line; one that is not the user's says so."""
+def outside_cause(error: BaseException) -> str | None:
+    """What an error says of the machine that this program runs on; None if the program itself may be to blame."""
     text = " ".join(str(error).split())
-    if isinstance(error, UserError):
-        return text
-    return f"{type(error).__name__}: {text} (a defect of this program; set {DEBUG}=1 for the traceback)"
+    lowered = text.lower()
+    if isinstance(error, MemoryError) or any(words in lowered for words in _NO_MEMORY):
+        return (
+            "there is not enough memory, or a limit on it (ulimit -v) is too low: torch takes gigabytes of it"
+        )
+    if isinstance(error, OSError) and "No usable temporary directory" in text:
+        return "no folder for temporary files can be written: set the environment variable TMPDIR to one that can"
+    if isinstance(error, OSError) and error.errno in _OUTSIDE:
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror or error}"
+    return None
+
+
+def describe(error: Exception) -> str:
+    """An error in one line that can be printed; one that is not the user's says so."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, UserError):
+        outside = outside_cause(error)
+        text = outside or (
+            f"{type(error).__name__}: {text} (a defect of this program; set {DEBUG}=1 for the traceback)"
+        )
+    return printable(text)
 
 
 def describe_speed(speed: float) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from audio_enh.errors import UserError
-from audio_enh.io.containers import AUDIO_EXTENSIONS
-from audio_enh.io.discover import find_audio, plan_outputs
+from audio_enh.io.containers import AUDIO_EXTENSIONS, writable_suffix
+from audio_enh.io.discover import LeftOut, find_audio, plan_outputs, shorten_name
 
 PIPE = "-"
 SUFFIX = "_enhanced"
@@ -29,7 +29,10 @@ class Job:
     @property
     def done(self) -> bool:
         """Whether the output is there; outputs appear whole or not at all. Devices and pipes never are."""
-        return not self.piped and self.target.is_file()
+        try:
+            return not self.piped and self.target.is_file()
+        except OSError:  # a name that is too long, or a folder that may not be entered: writing will say so
+            return False
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,13 @@ class Plan:
         jobs: in the order given, each target once.
         folder: the output folder, where a report has its place; None where outputs are named one by one.
         single: the user named one input file, not a folder or a glob of one.
+        left_out: files of folders and globs that are not taken, and why.
     """
 
     jobs: list[Job]
     folder: Path | None = None
     single: bool = False
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 def make_plan(inputs: Sequence[str], output: str | None) -> Plan:
@@ -68,7 +73,8 @@ def make_plan(inputs: Sequence[str], output: str | None) -> Plan:
     for folder in folders:
         if folder.resolve() == target.resolve():
             raise UserError(f"{output} is the input folder: choose another output folder")
-    found = find_audio(inputs, exclude=[target] if target.is_dir() else [])
+    left_out: list[LeftOut] = []
+    found = find_audio(inputs, exclude=[target] if target.is_dir() else [], left_out=left_out)
     single = _is_single(inputs)
     if single and not _is_folder(output):
         return Plan(_checked([Job(found[0].path, target)]), single=True)
@@ -78,7 +84,7 @@ def make_plan(inputs: Sequence[str], output: str | None) -> Plan:
         raise UserError(f"{output} is a file name: several files or a folder need an output folder")
     plan = plan_outputs(found, target)
     jobs = _checked([Job(item.path, path) for item, path in plan])
-    return Plan(jobs, None if single else target, single)
+    return Plan(jobs, None if single else target, single, left_out)
 
 
 def _is_single(inputs: Sequence[str]) -> bool:
@@ -102,33 +108,47 @@ def _beside(inputs: Sequence[str]) -> Plan:
     jobs: dict[Path, Job] = {}
     made: set[Path] = set()  # run again on *.wav, the outputs of the last run are among the inputs
     folders: list[Path] = []
+    left_out: list[LeftOut] = []
     for name in inputs:
         path = Path(name)
-        found = find_audio([path])
+        found = find_audio([path], left_out=left_out)
         if path.is_dir():
             whole = path.resolve()  # "." and ".." have no name of their own
-            folders.append(whole.with_name(whole.name + SUFFIX))
+            folders.append(whole.with_name(shorten_name(whole.name, SUFFIX)))
             plan = plan_outputs(found, folders[-1])
         else:
             plan = [(item, _enhanced_name(item.path)) for item in found]
             made.update(target.resolve() for _, target in plan)
         for item, target in plan:
-            jobs.setdefault(item.path.resolve(), Job(item.path, target))
+            first = jobs.setdefault(item.path.resolve(), Job(item.path, target))
+            if first.source.absolute() != item.path.absolute():
+                left_out.append(LeftOut(item.path, f"the same file as {first.source}"))
     fresh = [job for source, job in jobs.items() if source not in made]
-    return Plan(_checked(fresh), folders[0] if folders else None, _is_single(inputs))
+    return Plan(_checked(fresh), folders[0] if folders else None, _is_single(inputs), left_out)
 
 
 def _enhanced_name(path: Path) -> Path:
-    return path.with_name(path.stem + SUFFIX + path.suffix)
+    return path.with_name(shorten_name(path.stem, SUFFIX + writable_suffix(path.suffix)))
 
 
 def _is_folder(output: str) -> bool:
-    return output.endswith(("/", "\\")) or Path(output).is_dir() or not Path(output).suffix
+    path = Path(output)
+    if path.exists() and not path.is_dir() and not path.is_file():
+        return False  # a pipe, or a device such as /dev/null
+    return output.endswith(("/", "\\")) or path.is_dir() or not path.suffix
 
 
 def _checked(jobs: list[Job]) -> list[Job]:
     for job in jobs:
-        same = job.source.resolve() == job.target.resolve()
-        if same or (job.target.exists() and job.target.samefile(job.source)):
+        if _same_file(job):
             raise UserError(f"{job.target} is the input itself: choose another output")
     return jobs
+
+
+def _same_file(job: Job) -> bool:
+    try:
+        return job.source.resolve() == job.target.resolve() or (
+            job.target.exists() and job.target.samefile(job.source)
+        )
+    except OSError:  # see Job.done
+        return False

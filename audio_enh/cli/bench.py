@@ -56,12 +56,12 @@ def bench(
 
     Each frame must be done before the next one comes. "busy" is the share of that time taken on average.
     """
-    from rich.console import Console
+    from audio_enh.cli._terminal import console as make_console
 
     counts = _numbers(threads)
     if not 0.1 <= seconds <= 600:
         raise UserError(f"--seconds {seconds:g}: 0.1 to 600")
-    console = Console(stderr=as_json)
+    console = make_console(stderr=as_json)
     names = [_checked(name) for name in models or _installed()]
     kinds = _backends(backend, device)
     if (busy := _others_load()) and not as_json:

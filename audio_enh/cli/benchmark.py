@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from audio_enh.cli._terminal import echo
+
 NONE = "none"
 
 
@@ -79,10 +81,9 @@ def benchmark(
     Writes table.md, plot.png, benchmark.json and report.html into --output. An interrupted run goes on where it
     stopped. `audio-enh mix set=benchmark manifest=/data/manifest.csv out=benchmark` makes the sets.
     """
-    from rich.console import Console
-
     from audio_enh.cli._progress import Bars, cores
     from audio_enh.cli._signals import Interruptible
+    from audio_enh.cli._terminal import console as make_console
     from audio_enh.eval.benchmark import BenchmarkRequest, run_benchmark
 
     request = BenchmarkRequest(
@@ -97,13 +98,13 @@ def benchmark(
         overwrite=overwrite,
         command=("audio-enh", *sys.argv[1:]),
     )
-    with Interruptible(), Bars(Console(stderr=True), quiet) as bars:
+    with Interruptible(), Bars(make_console(stderr=True), quiet) as bars:
         result = run_benchmark(request, bars)
     if not quiet:
-        typer.echo(result.table)
-        typer.echo(f"report: {output / 'report.html'}")
+        echo(result.table)
+        echo(f"report: {output / 'report.html'}")
     for warning in result.warnings:
-        typer.echo(f"note: {warning}", err=True)
+        echo(f"note: {warning}", err=True)
 
 
 def _names(given: list[str] | None) -> tuple[str, ...] | None:

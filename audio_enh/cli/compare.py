@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
 
@@ -40,9 +41,9 @@ def compare(
     metrics (Holm). A file counts for a metric when both have a score.
     """
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
+    from audio_enh.cli._terminal import console as make_console
     from audio_enh.eval.compare import compare_reports, comparison_table, load_report
 
     if output is not None and output.suffix not in (".json", ".md"):
@@ -66,14 +67,14 @@ def compare(
         )
     for line in lines:
         table.add_row(*line)
-    console = Console()
+    console = make_console()
     if not console.is_terminal:
         console.width = max(console.width, 120)
     console.print(table, markup=False)
     for name, count in comparison.without_score.items():
-        typer.echo(f"note: {name}: {count} files lack a score in A or B and do not count", err=True)
+        echo(f"note: {name}: {count} files lack a score in A or B and do not count", err=True)
     for note in comparison.notes:
-        typer.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     if output is not None:
         _write(output, comparison.to_json(), head, lines, comparison.notes)
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from audio_enh.cli._terminal import echo
+
 app = typer.Typer(help="Data for training.", no_args_is_help=True)
 
 
@@ -62,9 +64,9 @@ def prepare(
     manifest=data/manifest.csv`. Several collections may share one output folder. A run that was stopped goes on
     where it was.
     """
-    from rich.console import Console
     from rich.progress import Progress
 
+    from audio_enh.cli._terminal import console as make_console
     from audio_enh.data.prepare import CORPORA
     from audio_enh.data.prepare import prepare as run
     from audio_enh.data.prepare.corpora import folder
@@ -82,7 +84,7 @@ def prepare(
         if name in CORPORA or not name.isidentifier():
             raise UserError(f"--name {name!r}: letters, digits and _, and none of {', '.join(CORPORA)}")
         find = functools.partial(folder, kind=kind.value, valid_fraction=valid_fraction)
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with terminate_as_interrupt(), Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(collection.value, total=None)
         report = run(
@@ -98,7 +100,7 @@ def prepare(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     for reason in report.skipped:
-        typer.echo(f"skipped: {reason}", err=True)
+        echo(f"skipped: {reason}", err=True)
     for (what, split), seconds in sorted(report.seconds.items()):
-        typer.echo(f"{what:7} {split:6} {report.files[what, split]:7} files {seconds / 3600:8.2f} h")
-    typer.echo(str(report.manifest))
+        echo(f"{what:7} {split:6} {report.files[what, split]:7} files {seconds / 3600:8.2f} h")
+    echo(str(report.manifest))

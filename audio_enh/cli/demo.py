@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audio_enh.cli._terminal import echo
 from audio_enh.errors import DependencyError, UserError
 
 if TYPE_CHECKING:
@@ -51,22 +52,23 @@ def demo(
         before = evaluate_arrays(clean[0], noisy[0], rate, METRICS)
         after = evaluate_arrays(clean[0], enhanced[0], rate, METRICS)
     except DependencyError as error:
-        typer.echo(f"note: no scores: {error}", err=True)
+        echo(f"note: no scores: {error}", err=True)
     else:
         _print_scores(before, after, sample)
-    typer.echo(f"Written to {output}/: noisy.wav, enhanced.wav, clean.wav, before_after.png")
+    echo(f"Written to {output}/: noisy.wav, enhanced.wav, clean.wav, before_after.png")
 
 
 def _print_scores(before: dict[str, float], after: dict[str, float], sample: str) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from audio_enh.cli._terminal import console as make_console
 
     table = Table(title=f"Sample '{sample}'")
     for column in ("", "SI-SDR (dB)", "PESQ-WB", "STOI"):
         table.add_column(column, justify="right" if column else "left")
     for label, scores in (("noisy", before), ("enhanced", after)):
         table.add_row(label, *(_number(scores[name], name) for name in METRICS))
-    Console().print(table)
+    make_console().print(table)
 
 
 def _number(value: float | np.floating, name: str) -> str:

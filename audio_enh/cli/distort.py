@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def distort(
         damage = RandomDamage(recordings, severity=(low, high))
         for name, reason in damage.missing.items():
             if not quiet:
-                typer.echo(f"note: left out: {name} {reason}", err=True)
+                echo(f"note: left out: {name} {reason}", err=True)
         draw = damage.draw
     with Interruptible() as interruptible:
         plan = make_plan(inputs, output)
@@ -167,18 +168,18 @@ def _run(
             check()
             if job.done and not overwrite:
                 if not quiet:
-                    typer.echo(f"{job.target} is there already: skipped", err=True)
+                    echo(f"{job.target} is there already: skipped", err=True)
                 continue
             rng = np.random.default_rng((settings["seed"], index))
             try:
                 rows[str(job.target)] = {**_damage(job, draw(rng), rng, recordings), "item": index}
             except UserError as error:
                 failed += 1
-                typer.echo(f"error: {describe(error)}", err=True)
+                echo(f"error: {describe(error)}", err=True)
                 continue
             if not quiet:
                 names = ", ".join(each["name"] for each in rows[str(job.target)]["distortions"])
-                typer.echo(f"{job.source} -> {job.target}: {names}", err=True)
+                echo(f"{job.source} -> {job.target}: {names}", err=True)
     finally:  # after Ctrl-C too: what was done is worth knowing
         if record is not None and rows:
             _write_record(record, settings, list(rows.values()))
@@ -256,10 +257,10 @@ def _write_record(path: Path, settings: dict[str, Any], rows: list[dict[str, Any
 
 
 def _print_list() -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from audio_enh.cli._terminal import console as make_console
     from audio_enh.distortions import DISTORTIONS, FAMILIES, Recordings
 
     table = Table(box=None, pad_edge=False)
@@ -275,9 +276,9 @@ def _print_list() -> None:
             if reason is not None:
                 lines.append(f"not here: {reason}")
             table.add_row(Text(f"  {kind.name()}"), Text(kind.summary()), Text("\n".join(lines)))
-    console = Console()
+    console = make_console()
     if not console.is_terminal:  # whole lines for grep
-        console = Console(width=200)
+        console = make_console(width=200)
     console.print(table)
     console.print(
         f"{len(DISTORTIONS)} distortions; severity, 0 to 1, is a parameter of each.", highlight=False

@@ -16,12 +16,12 @@ def doctor(
 
     Ends with code 0 if files can be enhanced, whatever else is missing.
     """
-    from rich.console import Console
     from rich.text import Text
 
     from audio_enh.cli._checks import all_checks
+    from audio_enh.cli._terminal import console as make_console
 
-    console = Console()
+    console = make_console()
     styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
     findings = []
     for finding in all_checks():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
 if TYPE_CHECKING:
@@ -215,13 +216,16 @@ def enhance(
     """
     from audio_enh.cli._plan import make_plan
     from audio_enh.cli._signals import Interruptible
+    from audio_enh.io.discover import summarize
 
     with Interruptible() as interruptible:
         plan = make_plan(inputs, output)
         if dry_run:
             for job in plan.jobs:
                 skipped = " (there already: skipped)" if job.done and not overwrite else ""
-                typer.echo(f"{job.source} -> {job.target}{skipped}")
+                echo(f"{job.source} -> {job.target}{skipped}")
+            if plan.left_out and not quiet:
+                echo(f"left out: {len(plan.left_out)} ({summarize(plan.left_out)})", err=True)
             return
         _enhance(
             plan,
@@ -281,8 +285,7 @@ def _enhance(
     quiet: bool,
     interruptible: Interruptible,
 ) -> None:
-    from rich.console import Console
-
+    from audio_enh.cli._terminal import console as make_console
     from audio_enh.inference.catalog import DEFAULT_MODEL, find_checkpoint
 
     if plan.single and plan.jobs[0].done and not overwrite:
@@ -306,7 +309,9 @@ def _enhance(
 
     if report is None and plan.folder is not None:
         report = plan.folder / REPORT_NAME
-    batch = Batch(plan.jobs, options, overwrite, Console(stderr=True), quiet, interruptible.check)
+    batch = Batch(
+        plan.jobs, options, overwrite, make_console(stderr=True), quiet, interruptible.check, plan.left_out
+    )
     pending = batch.pending()
     try:
         settings: dict[str, Any] = {"model": name}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
 if TYPE_CHECKING:
@@ -202,14 +203,14 @@ def evaluate(
     )
     if len(set(request.seeds)) != len(request.seeds):
         raise UserError("a --seed is given twice")
-    from rich.console import Console
+    from audio_enh.cli._terminal import console as make_console
 
-    with Interruptible(), Bars(Console(stderr=True), quiet) as bars:
+    with Interruptible(), Bars(make_console(stderr=True), quiet) as bars:
         evaluation = run(request, bars)
     if not quiet:
-        _print(evaluation, Console())
+        _print(evaluation, make_console())
     for warning in evaluation.manifest.warnings:
-        typer.echo(f"note: {warning}", err=True)
+        echo(f"note: {warning}", err=True)
     if strict and evaluation.failed:
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audio_enh.cli._terminal import echo
 from audio_enh.errors import DependencyError, UserError
 
 if TYPE_CHECKING:
@@ -69,11 +70,11 @@ def export(
     )
     rate = network.sample_rate
     number = "any number of streams" if streams is None else f"{streams} stream{'s' * (streams > 1)}"
-    typer.echo(
+    echo(
         f"{report.path}: {report.size / 1e6:.1f} MB, {rate:g} Hz, hop {1000 * network.hop_length / rate:g} ms, "
         f"latency {1000 * network.latency / rate:g} ms, {number}"
     )
-    typer.echo(
+    echo(
         f"compared with PyTorch on {report.seconds:.1f} s of recordings: largest difference "
         f"{report.max_error:.2g}, {report.error_db:.0f} dB of the output"
     )
@@ -81,7 +82,7 @@ def export(
         try:
             _print_quality({"float32": TorchBackend(network), "int8": OnnxBackend(report.path)})
         except DependencyError as error:
-            typer.echo(f"note: the file is written, what 8 bits cost was not measured: {error}", err=True)
+            echo(f"note: the file is written, what 8 bits cost was not measured: {error}", err=True)
 
 
 def _streams(batch: str) -> int | None:
@@ -94,8 +95,9 @@ def _streams(batch: str) -> int | None:
 
 def _print_quality(backends: dict[str, Backend]) -> None:
     """Scores of the enhanced bundled recordings with each backend."""
-    from rich.console import Console
     from rich.table import Table
+
+    from audio_enh.cli._terminal import console as make_console
 
     scores = {label: _quality(backend) for label, backend in backends.items()}
     table = Table(box=None, pad_edge=False, title="mean over the bundled recordings", title_justify="left")
@@ -105,7 +107,7 @@ def _print_quality(backends: dict[str, Backend]) -> None:
         table.add_row(label, *(f"{values[metric]:.4f}" for metric in METRICS))
     first, last = scores.values()
     table.add_row("difference", *(f"{last[metric] - first[metric]:+.4f}" for metric in METRICS))
-    Console().print(table)
+    make_console().print(table)
 
 
 def _quality(backend: Backend) -> dict[str, float]:

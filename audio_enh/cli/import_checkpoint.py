@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
 
@@ -70,9 +71,9 @@ def import_checkpoint(
     save_checkpoint(output, imported.model, info, arguments=imported.arguments, dtype=dtype)
     parameters = sum(p.numel() for p in imported.model.parameters())
     process = imported.arguments.get("process", {"name": "UNIVERSE"})["name"]
-    typer.echo(f"{file} -> {output}: {parameters / 1e6:.1f} M parameters, process {process}")
+    echo(f"{file} -> {output}: {parameters / 1e6:.1f} M parameters, process {process}")
     if not imported.averaged:
-        typer.echo("warning: the file has no averaged weights; its last ones were taken", err=True)
+        echo("warning: the file has no averaged weights; its last ones were taken", err=True)
     for setting in imported.not_taken:
-        typer.echo(f"not taken over: {setting}", err=True)
-    typer.echo(f"use it: audio-enh enhance noisy.wav --model {output}")
+        echo(f"not taken over: {setting}", err=True)
+    echo(f"use it: audio-enh enhance noisy.wav --model {output}")

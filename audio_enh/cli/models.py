@@ -35,9 +35,9 @@ def _row(checkpoint: CheckpointInfo) -> dict[str, Any]:
 
 
 def _print_table(checkpoints: list[CheckpointInfo]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from audio_enh.cli._terminal import console as make_console
     from audio_enh.inference.catalog import DEFAULT_MODEL
 
     table = Table(box=None, pad_edge=False)
@@ -57,7 +57,7 @@ def _print_table(checkpoints: list[CheckpointInfo]) -> None:
             str(info.get("licence", "unknown")),
             format_scores(info.get("scores")),
         )
-    console = Console()
+    console = make_console()
     if checkpoints:
         console.print(table)
     else:

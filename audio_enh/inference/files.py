@@ -13,7 +13,8 @@ from audio_enh.errors import UserError
 from audio_enh.inference.band import UpperBand
 from audio_enh.inference.enhancer import Enhancer
 from audio_enh.inference.pool import WindowPool
-from audio_enh.io import AudioReader, AudioWriter
+from audio_enh.io import AudioInfo, AudioReader, AudioWriter
+from audio_enh.io.discover import shorten_name
 from audio_enh.models.generative import GenerativeModel
 
 
@@ -43,7 +44,8 @@ class FileStats:
 def curve_paths(target: str | Path) -> tuple[Path, Path]:
     """Where the uncertainty of an output goes: ``talk.wav`` has ``talk.uncertainty.csv`` and ``.png`` beside it."""
     base = Path(target)
-    return base.with_name(f"{base.stem}.uncertainty.csv"), base.with_name(f"{base.stem}.uncertainty.png")
+    csv, png = (base.with_name(shorten_name(base.stem, f".uncertainty.{kind}")) for kind in ("csv", "png"))
+    return csv, png
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def enhance_files(
     options: FileOptions = DEFAULTS,
     *,
     on_block: Callable[[int, float], None] | None = None,
+    on_open: Callable[[int, AudioInfo], None] | None = None,
 ) -> Generator[tuple[int, FileStats | Exception]]:
     """Enhance many files, each as :func:`enhance_file` does.
 
@@ -124,6 +127,7 @@ def enhance_files(
         files: pairs of source and target.
         options: for all of them.
         on_block: told the number of a file and the seconds of it that are done.
+        on_open: told the number of a file and what it holds, when its turn comes.
 
     Yields:
         The number of a file, from 0, and what became of it, in the order in which they are done. An error of one file
@@ -134,7 +138,8 @@ def enhance_files(
     try:
         for number, (source, target) in enumerate(files):
             tell = None if on_block is None else functools.partial(on_block, number)
-            file = _OpenFile(number, _enhance(enhancer, source, target, options, pool, tell), pool)
+            opened = None if on_open is None else functools.partial(on_open, number)
+            file = _OpenFile(number, _enhance(enhancer, source, target, options, pool, tell, opened), pool)
             waiting.append(file)
             while not file.waits and file.result is None:
                 calls = pool.calls
@@ -195,6 +200,7 @@ def _enhance(
     options: FileOptions,
     pool: WindowPool,
     on_block: Callable[[float], None] | None,
+    on_open: Callable[[AudioInfo], None] | None = None,
 ) -> Generator[bool, None, FileStats]:
     """Yields after every block; True where only windows in the pool are still to be done."""
     if options.uncertainty and (options.samples < 2 or str(target) == "-"):
@@ -202,6 +208,8 @@ def _enhance(
     generative = isinstance(enhancer.model, GenerativeModel)
     with AudioReader(source, allow_truncated=options.allow_truncated) as reader:
         info = reader.info
+        if on_open is not None:
+            on_open(info)
         stream = enhancer.stream(
             info.sample_rate,
             info.channels,

@@ -2,7 +2,7 @@
 
 from audio_enh.io.atomic import AtomicTarget, terminate_as_interrupt
 from audio_enh.io.containers import AUDIO_EXTENSIONS
-from audio_enh.io.discover import FoundAudio, find_audio, plan_outputs
+from audio_enh.io.discover import FoundAudio, LeftOut, find_audio, plan_outputs
 from audio_enh.io.info import AudioInfo
 from audio_enh.io.reader import AudioReader, probe, read_audio
 from audio_enh.io.samples import count_nonfinite, replace_nonfinite
@@ -15,6 +15,7 @@ __all__ = [
     "AudioReader",
     "AudioWriter",
     "FoundAudio",
+    "LeftOut",
     "count_nonfinite",
     "find_audio",
     "plan_outputs",

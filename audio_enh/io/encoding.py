@@ -8,7 +8,7 @@ from pathlib import Path
 import soundfile
 
 from audio_enh.errors import AudioFileError
-from audio_enh.io.containers import SOUNDFILE_FORMATS
+from audio_enh.io.containers import READ_ONLY, SOUNDFILE_FORMATS
 from audio_enh.io.info import AudioInfo
 from audio_enh.io.libsndfile import Encoding
 from audio_enh.io.metadata import can_copy
@@ -45,7 +45,7 @@ def container_for(path: Path, like: AudioInfo | None) -> str | None:
         if like is not None and {format, like.format} <= _WAV_KINDS and suffix != ".rf64":
             return like.format
         return format
-    if like is not None and like.path is not None and like.backend == "soundfile":
+    if like is not None and like.path is not None and like.backend == "soundfile" and suffix not in READ_ONLY:
         return like.format if like.path.suffix.lower() == suffix else None
     return None
 

@@ -46,6 +46,11 @@ class _SequentialFile(soundfile.SoundFile):
         return False
 
 
+def _name(path: Path) -> str | bytes:
+    """As soundfile takes it: it would encode names itself, and fail for those that are no text."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
 def _open(path: Path, integrity: Integrity) -> tuple[_SequentialFile, int | None]:
     """Open for reading; also the number of frames, None if only the end will tell."""
     if integrity.wrong_pages:
@@ -53,11 +58,11 @@ def _open(path: Path, integrity: Integrity) -> tuple[_SequentialFile, int | None
         return file, file.frames
     layout = integrity.mp3
     if layout is None or layout.header_fits:
-        file = _SequentialFile(path)
+        file = _SequentialFile(_name(path))
         return file, (file.frames if file.frames < _UNKNOWN_FRAMES else None)
     mpeg_frames, samples = count_frames(path, layout)
     if layout.layer != 3 or mpeg_frames == 0:  # layers I and II have no Xing header, and a constant bit rate
-        return _SequentialFile(path), samples
+        return _SequentialFile(_name(path)), samples
     file = _SequentialFile(CountedMp3(path, layout, mpeg_frames))
     return file, file.frames
 
@@ -91,7 +96,7 @@ def probe_soundfile(path: Path, integrity: Integrity) -> AudioInfo:
 
 def _flac_has_end(path: Path, frames: int) -> bool:
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(_name(path)) as file:
             file.seek(frames - 1)
             return len(file.read(1)) == 1
     except soundfile.LibsndfileError:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from audio_enh.errors import AudioFileError
 from audio_enh.io.atomic import AtomicTarget, write_error
-from audio_enh.io.containers import FFMPEG_MUXERS
+from audio_enh.io.containers import FFMPEG_MUXERS, READ_ONLY, writable_suffix
 from audio_enh.io.encoding import choose_encoding, container_for, tags_are_copied
 from audio_enh.io.ffmpeg_writer import FFmpegSink
 from audio_enh.io.info import AudioInfo
@@ -117,6 +117,11 @@ class AudioWriter:
         muxer = FFMPEG_MUXERS.get(self.path.suffix.lower())
         if format is None and muxer is None:
             suffix = self.path.suffix
+            if suffix.lower() in READ_ONLY:
+                raise AudioFileError(
+                    f"{self.path}: {suffix} can be read, but not written: name an output such as "
+                    f"{writable_suffix(suffix)}"
+                )
             problem = f"unknown extension {suffix}" if suffix else "no extension"
             raise AudioFileError(f"{self.path}: {problem}: name an output such as .wav, .flac, .mp3 or .mp4")
         if format is None and subtype is not None:
