@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
 if TYPE_CHECKING:
@@ -200,15 +201,15 @@ def _clean_up() -> None:
 
     removed = virtual_mic.cleanup(query_server())
     for name in removed:
-        typer.echo(f"removed {name}")
+        echo(f"removed {name}")
     if not removed:
         typer.echo("nothing was left to remove")
 
 
 def _list_devices(as_json: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from audio_enh.cli._terminal import console as make_console
     from audio_enh.streaming.live.devices import list_devices
     from audio_enh.streaming.live.portaudio import load_sounddevice
     from audio_enh.streaming.live.pulse import query_server
@@ -238,7 +239,7 @@ def _list_devices(as_json: bool) -> None:
             f"{device.sample_rate / 1000:g} kHz",
             ", ".join(roles),
         )
-    Console().print(table)
+    make_console().print(table)
 
 
 def _run(
@@ -301,7 +302,7 @@ def _run(
         finally:
             for kind, text in _events(session):
                 if ui:
-                    typer.echo(text, err=kind == "warning")
+                    echo(text, err=kind == "warning")
                 else:
                     _emit({"event": kind, "text": text})
 
@@ -400,13 +401,13 @@ def _rounded(value: Any) -> Any:
 
 def _show(session: Session, model: str, microphone: str | None, until: float | None) -> None:
     """The terminal view, and what the keys do."""
-    from rich.console import Console
     from rich.live import Live
 
+    from audio_enh.cli._terminal import console as make_console
     from audio_enh.streaming.live.keys import Keys
     from audio_enh.streaming.live.view import View
 
-    console = Console()
+    console = make_console()
     view = View(model, microphone)
     if microphone is None:
         view.tell("info", "use headphones: a microphone that hears its own loudspeaker whistles")
