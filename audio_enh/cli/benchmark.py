@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audio_enh.cli._terminal import echo
+
+if TYPE_CHECKING:
+    from audio_enh.eval.benchmark import Benchmark
 
 NONE = "none"
 
@@ -101,10 +104,31 @@ def benchmark(
     with Interruptible(), Bars(make_console(stderr=True), quiet) as bars:
         result = run_benchmark(request, bars)
     if not quiet:
-        echo(result.table)
-        echo(f"report: {output / 'report.html'}")
+        _print(result, output)
     for warning in result.warnings:
         echo(f"note: {warning}", err=True)
+
+
+def _print(result: Benchmark, output: Path) -> None:
+    """One table that keeps the systems' names whole, whatever the width of the terminal."""
+    from rich import box
+    from rich.table import Table
+
+    from audio_enh.cli._terminal import console
+
+    title = f"{result.summary.files} files, means; intervals and tables by condition are in the report"
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    head, *rows = result.table
+    for index, column in enumerate(head):
+        table.add_column(column, justify="right" if index else "left", no_wrap=index == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table, markup=False)
+    for line in result.troubles:
+        echo(line)
+    echo(f"report: {output / 'report.html'}, tables: {output / 'table.md'}")
 
 
 def _names(given: list[str] | None) -> tuple[str, ...] | None:

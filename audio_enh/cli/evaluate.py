@@ -221,21 +221,30 @@ def _print(evaluation: Evaluation, console: Console) -> None:
     from audio_enh.eval.report.tables import BY_NAME, interval, label, number
 
     summary = evaluation.summary
-    table = Table(title=f"{summary.files} files, mean and 95 % interval", title_justify="left")
-    table.add_column("metric", no_wrap=True)
+    cells = []
     for system in summary.systems:
-        table.add_column(system, justify="right", overflow="fold")
-    for name in summary.metrics:
-        cells = []
-        for system in summary.systems:
+        row = []
+        for name in summary.metrics:
             stat = summary.scores[system].get(name)
             if stat is None:
-                cells.append(number(None, BY_NAME[name]))
+                row.append(number(None, BY_NAME[name]))
                 continue
             missing = f" (n={stat.count})" if stat.count != summary.files else ""
             mean = number(stat.mean, BY_NAME[name])
-            cells.append(f"{mean} {interval(stat.low, stat.high, BY_NAME[name])}{missing}".strip())
-        table.add_row(label(BY_NAME[name]), *cells)
+            row.append(f"{mean} {interval(stat.low, stat.high, BY_NAME[name])}{missing}".strip())
+        cells.append(row)
+    labels = [label(BY_NAME[name]) for name in summary.metrics]
+    table = Table(title=f"{summary.files} files, mean and 95 % interval", title_justify="left")
+    if len(summary.systems) <= 3:
+        lines = [[name, *column] for name, column in zip(labels, zip(*cells, strict=True), strict=True)]
+        heads = ["metric", *summary.systems]
+    else:  # their names would be cut to pieces at the heads of narrow columns
+        lines = [[system, *row] for system, row in zip(summary.systems, cells, strict=True)]
+        heads = ["", *labels]
+    for index, head in enumerate(heads):
+        table.add_column(head, justify="right" if index else "left", no_wrap=index == 0, overflow="fold")
+    for line in lines:
+        table.add_row(*line)
     console.print(table, markup=False)
     for system, speed in summary.speed.items():
         console.print(

@@ -41,7 +41,7 @@ def _print_table(checkpoints: list[CheckpointInfo]) -> None:
     from audio_enh.inference.catalog import DEFAULT_MODEL
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("name", overflow="fold")
+    table.add_column("name", no_wrap=True)
     for column in ("rate", "latency", "parameters", "size"):
         table.add_column(column, justify="right")
     for column in ("weights' licence", "scores"):

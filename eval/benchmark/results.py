@@ -130,25 +130,45 @@ def to_markdown(entries: Sequence[Entry], summary: EvaluationSummary, machine: s
         "rate. Latency: frame, stride and look-ahead; a dash: the system takes whole recordings. Memory: peak of "
         "the process.",
     ]
-    failed = [
-        f"- {entry.system.name}: {textwrap.shorten(entry.failure, 160)}"
-        for entry in entries
-        if entry.failure is not None
-    ]
-    failed += [
-        f"- {entry.system.name}: {len(entry.failed_files)} of {summary.files} files, such as {file}: {reason}"
-        for entry in entries
-        if entry.failed_files
-        for file, reason in list(entry.failed_files.items())[:1]
-    ]
-    if failed:
-        parts.append("Not in the table, or not with all files:\n\n" + "\n".join(failed))
+    if failed := troubles(entries, summary):
+        parts.append(
+            "Not in the table, or not with all files:\n\n" + "\n".join(f"- {line}" for line in failed)
+        )
     for column, groups in summary.groups.items():
         for name in summary.metrics:
             parts.append(
                 f"### {label(BY_NAME[name])} by {column}\n\n{_group_table(entries, summary, groups, name)}"
             )
     return "\n\n".join(parts) + "\n"
+
+
+def overview(entries: Sequence[Entry], summary: EvaluationSummary) -> list[list[str]]:
+    """Head and rows of a table for a terminal: a mean for each metric, real-time factor and latency in ms."""
+    rows = [["", *(label(BY_NAME[name]) for name in summary.metrics), "RTF", "latency"]]
+    costs = {entry.system.name: _costs(entry.system, entry.cost)[:2] for entry in _ranked(entries, summary)}
+    for name in (NOISY, *costs):
+        means = [summary.scores.get(name, {}).get(metric) for metric in summary.metrics]
+        numbers = [
+            number(None if m is None else m.mean, BY_NAME[x])
+            for x, m in zip(summary.metrics, means, strict=True)
+        ]
+        rows.append([name, *numbers, *costs.get(name, [MISSING] * 2)])
+    return rows
+
+
+def troubles(entries: Sequence[Entry], summary: EvaluationSummary) -> list[str]:
+    """A line for each system that has no scores, or not of all files."""
+    lines = [
+        f"{entry.system.name}: {textwrap.shorten(entry.failure, 160)}"
+        for entry in entries
+        if entry.failure is not None
+    ]
+    return lines + [
+        f"{entry.system.name}: {len(entry.failed_files)} of {summary.files} files, such as {file}: {reason}"
+        for entry in entries
+        if entry.failed_files
+        for file, reason in list(entry.failed_files.items())[:1]
+    ]
 
 
 def _ranked(entries: Sequence[Entry], summary: EvaluationSummary) -> list[Entry]:

@@ -19,13 +19,13 @@ from ..evaluator import make_tasks
 from ..manifest import make_manifest, package_versions
 from ..metadata import Metadata, groupable, read_metadata
 from ..pairing import Group, match_rule, pair_folders
-from ..report import write_report, write_text
+from ..report import COMPARED, write_report, write_text
 from ..rows import NOISY, Failure, Settings, Task
 from ..summary import EvaluationSummary, summarise_rows
 from .environments import DEFAULT_FOLDER, Environment, InstallationFailed, prepare
 from .plot import draw
 from .processing import LoadingFailed, Processed, process_set, target
-from .results import Entry, cost_of, to_json, to_markdown
+from .results import Entry, cost_of, overview, to_json, to_markdown, troubles
 from .systems import System, find_models, find_peers
 
 METRICS = ("pesq_wb", "estoi", "si_sdr", "dnsmos_ovrl")
@@ -66,13 +66,15 @@ class Benchmark:
     """What came out.
 
     Attributes:
-        table: Markdown, as in ``table.md``.
+        table: head and rows of the overview, for a terminal.
+        troubles: a line for each system that is not in the table, or not with all files.
         plot: the picture; None when there was nothing to draw.
     """
 
     entries: list[Entry]
     summary: EvaluationSummary
-    table: str
+    table: list[list[str]]
+    troubles: list[str]
     plot: Path | None
     warnings: list[str]
 
@@ -121,14 +123,20 @@ def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -
         seconds=perf_counter() - began,
     )
     manifest.models = {entry.system.name: _described(entry) for entry in entries}
-    table = to_markdown(entries, summary, _machine())
-    write_report(request.output, manifest, summary, rows, metadata, clips=0)
+    write_report(request.output, manifest, summary, rows, metadata, clips=0, compared=COMPARED)
     write_text(request.output / "benchmark.json", to_json(entries, summary, manifest, _machine()))
-    write_text(request.output / "table.md", table)
+    write_text(request.output / "table.md", to_markdown(entries, summary, _machine()))
     plot = request.output / "plot.png"
     drawn = draw(entries, summary, PLOTTED, plot)
     tell.advance("")
-    return Benchmark(entries, summary, table, plot if drawn else None, manifest.warnings)
+    return Benchmark(
+        entries,
+        summary,
+        overview(entries, summary),
+        troubles(entries, summary),
+        plot if drawn else None,
+        manifest.warnings,
+    )
 
 
 def _pairs(request: BenchmarkRequest) -> list[Group]:

@@ -13,7 +13,7 @@ from ..manifest import Manifest
 from ..metadata import Metadata
 from ..rows import Row
 from ..summary import EvaluationSummary
-from .html import to_html
+from .html import COMPARED, to_html
 from .tables import to_csv, to_json, to_markdown
 
 
@@ -34,16 +34,19 @@ def write_report(
     rows: Sequence[Row],
     metadata: Metadata | None = None,
     clips: int = 10,
+    compared: int | None = None,
 ) -> ReportPaths:
     """Write ``report.json``, ``rows.csv``, ``summary.md`` and ``report.html`` into a folder, made if missing.
 
     Args:
         clips: how many of the worst files the page shows with sound; 0: none, and a small page.
+        compared: how many files it shows with all systems side by side; by default 3, none without clips.
 
     Raises:
         UserError: the folder cannot be written.
     """
     known = metadata or {}
+    side_by_side = min(COMPARED, clips) if compared is None else compared
     paths = ReportPaths(
         folder / "report.json", folder / "rows.csv", folder / "summary.md", folder / "report.html"
     )
@@ -52,7 +55,7 @@ def write_report(
         write_text(paths.json, to_json(manifest, summary, rows, known))
         write_text(paths.csv, to_csv(rows, summary.metrics, known))
         write_text(paths.markdown, to_markdown(manifest, summary, rows))
-        write_text(paths.html, to_html(manifest, summary, rows, known, clips, best_clips=min(3, clips)))
+        write_text(paths.html, to_html(manifest, summary, rows, known, clips, min(3, clips), side_by_side))
     except OSError as error:
         raise UserError(f"cannot write the report into {folder}: {error.strerror or error}") from error
     return paths

@@ -22,8 +22,10 @@ from .tables import BY_NAME, MISSING, failures_by_detail, interval, label, numbe
 _SCATTERED = ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "dnsmos_ovrl", "covl")
 _MAX_SCATTERS = 4
 _LISTED_FAILURES = 200
-# With more systems each is a row of the summary instead of columns.
-_MAX_SIDE_BY_SIDE = 4
+# With more systems each is a row of the summary instead of columns: no more fit into a window of 1280 pixels.
+_MAX_SIDE_BY_SIDE = 3
+# Files that are shown with every system side by side.
+COMPARED = 3
 
 
 def to_html(
@@ -33,10 +35,12 @@ def to_html(
     metadata: Metadata,
     clips: int = 10,
     best_clips: int = 3,
+    compared: int = COMPARED,
 ) -> str:
     """Build the page.
 
     Args:
+        compared: how many files to show with every system side by side, where there are several.
         clips: how many of the worst files to show with sound and spectrogram, per system.
         best_clips: how many of the best.
     """
@@ -55,6 +59,7 @@ def to_html(
         ("seeds", "Spread over seeds", _seeds(summary)),
         ("speed", "Speed", _speed(summary)),
         ("failures", "Failures", _failures(summary, rows)),
+        ("compare", "Side by side", _side_by_side_clips(summary, rows, scores, compared)),
         ("listen", "Worst and best files", _listen(summary, rows, scores, clips, best_clips)),
         ("files", "All files", _files(summary, rows, metadata)),
         ("manifest", "How this was made", _manifest(manifest)),
@@ -124,20 +129,40 @@ def _side_by_side(summary: EvaluationSummary, colours: Mapping[str, str]) -> str
 
 
 def _one_below_the_other(summary: EvaluationSummary, colours: Mapping[str, str]) -> str:
-    head = ["<th>system</th>"]
-    for name in summary.metrics:
-        head.append(f'<th class="n">{escape(label(BY_NAME[name]))}</th>')
-        if summary.against_noisy:
-            head.append('<th class="n">gain</th><th class="n">better in</th><th class="n">p</th>')
+    """A row for each system, a cell for each metric with its gain below the mean: wide pages do not grow wider."""
+    head = [
+        "<th>system</th>",
+        *(f'<th class="n">{escape(label(BY_NAME[name]))}</th>' for name in summary.metrics),
+    ]
     body = []
     for system in summary.systems:
         cells = [f"<th>{_dot(colours[system])}{escape(system)}</th>"]
         for name in summary.metrics:
-            cells.append(_score_cell(summary.scores[system].get(name), BY_NAME[name], summary.files))
-            if summary.against_noisy:
-                cells.append(_gain_cells(summary.against_noisy.get(system, {}).get(name), BY_NAME[name]))
+            stat, metric = summary.scores[system].get(name), BY_NAME[name]
+            test = summary.against_noisy.get(system, {}).get(name)
+            if stat is None:
+                cells.append(f'<td class="n">{MISSING}</td>')
+                continue
+            lines = [f"<b>{number(stat.mean, metric)}</b>", interval(stat.low, stat.high, metric)]
+            if stat.count != summary.files:
+                lines.append(f"{stat.count} of {summary.files} files")
+            if test is not None:
+                gain = number(test.difference, metric, sign=True)
+                lines.append(
+                    f'<span class="{_tone(test, metric)}"><b>{gain}</b></span> {escape(p_value(test.holm_p))}'
+                )
+                lines.append(f"better in {test.win_rate:.0%}")
+            small = "".join(f'<div class="small">{line}</div>' for line in lines[1:])
+            cells.append(f'<td class="n">{lines[0]}{small}</td>')
         body.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<table><thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    return f'<table class="compact"><thead><tr>{"".join(head)}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+
+
+def _tone(test: PairedTest, metric: Metric) -> str:
+    """``good`` or ``bad`` where the interval of a gain leaves out zero."""
+    better = test.difference > 0 if metric.higher_is_better else test.difference < 0
+    sure = test.low is not None and test.high is not None and (test.low > 0 or test.high < 0)
+    return "" if not sure else "good" if better else "bad"
 
 
 def _score_cell(stat: Summary | None, metric: Metric, files: int) -> str:
@@ -154,11 +179,8 @@ def _score_cell(stat: Summary | None, metric: Metric, files: int) -> str:
 def _gain_cells(test: PairedTest | None, metric: Metric) -> str:
     if test is None:
         return f'<td class="n">{MISSING}</td>' * 3
-    better = test.difference > 0 if metric.higher_is_better else test.difference < 0
-    sure = test.low is not None and test.high is not None and (test.low > 0 or test.high < 0)
-    tone = "" if not sure else " good" if better else " bad"
     return (
-        f'<td class="n{tone}"><b>{number(test.difference, metric, sign=True)}</b> '
+        f'<td class="n {_tone(test, metric)}"><b>{number(test.difference, metric, sign=True)}</b> '
         f'<span class="ci">{interval(test.low, test.high, metric, sign=True)}</span></td>'
         f'<td class="n">{test.win_rate:.0%}</td><td class="n">{escape(p_value(test.holm_p))}</td>'
     )
@@ -325,11 +347,42 @@ def _listen(
     return "".join(parts)
 
 
-def _card(row: Row, scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def _side_by_side_clips(
+    summary: EvaluationSummary,
+    rows: Sequence[Row],
+    scores: Mapping[str, Mapping[str, Mapping[str, float]]],
+    count: int,
+) -> str:
+    """Files from bad to good by the noisy input's score, each with the sound of every system."""
+    systems = [system for system in summary.systems if system != NOISY]
+    if summary.primary is None or len(systems) < 2 or not count:
+        return ""
+    by_file: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_file.setdefault(row.file, {})[row.system] = row
+    whole = [file for file, found in by_file.items() if all(system in found for system in systems)]
+    first = scores.get(NOISY, scores[systems[0]])[summary.primary]
+    whole.sort(key=lambda file: first.get(file, 0.0))
+    places = sorted({round(i * (len(whole) - 1) / max(count - 1, 1)) for i in range(min(count, len(whole)))})
+    cards = [
+        _card(
+            by_file[whole[place]][systems[0]],
+            {s: scores[s] for s in (NOISY, *systems) if s in scores},
+            [by_file[whole[place]][system] for system in systems[1:]],
+        )
+        for place in places
+    ]
+    note = "The noisy input from its worst to its best score. Scores in the order of the sounds."
+    return f'<p class="small">{note}</p><div class="cards">{"".join(cards)}</div>' if cards else ""
+
+
+def _card(
+    row: Row, scores: Mapping[str, Mapping[str, Mapping[str, float]]], others: Sequence[Row] = ()
+) -> str:
+    """One file: its scores and sounds of a system, and of ``others`` beside it."""
+    sounds = [("clean", row.reference), (NOISY, row.noisy), *((r.system, r.estimate) for r in (row, *others))]
     paths = [
-        (role, Path(path))
-        for role, path in (("clean", row.reference), (NOISY, row.noisy), (row.system, row.estimate))
-        if path is not None and not (role == row.system == NOISY)
+        (role, Path(path)) for role, path in sounds if path is not None and not (role == row.system == NOISY)
     ]
     chips = []
     for name in (

@@ -268,3 +268,35 @@ def test_console_errors_would_be_seen(tmp_path: Path) -> None:
     page.write_text("<!doctype html><script>nothing.here()</script>")
     _, console = browse(page, 800, tmp_path / "profile")
     assert any("nothing is not defined" in line for line in console)
+
+
+def test_all_systems_can_be_heard_side_by_side(tmp_path: Path) -> None:
+    """With several systems the page has files from bad to good, each with the sound of every one of them."""
+    folders = []
+    for index in range(5):
+        clean = speech(1.0, seed=index)
+        write(tmp_path / "clean" / f"f{index}.wav", clean)
+        write(tmp_path / "noisy" / f"f{index}.wav", noisy(clean, 3 * index))
+        for gain in range(4):
+            folders.append(tmp_path / f"system{gain}")
+            write(folders[-1] / f"f{index}.wav", noisy(clean, 3 * index + gain))
+    evaluated = evaluate(
+        Request(
+            output=tmp_path / "out",
+            clean=tmp_path / "clean",
+            noisy=tmp_path / "noisy",
+            enhanced=tuple(dict.fromkeys(folders)),
+            metrics=("stoi", "si_sdr"),
+            workers=0,
+            clips=1,
+        )
+    )
+    text = evaluated.paths.html.read_text()
+    section = re.search(r'<section id="compare">.*?</section>', text, re.DOTALL)
+    assert section is not None
+    assert section[0].count("<article") == 1  # no more than --clips
+    assert section[0].count("<audio") == 6  # clean, noisy, four systems
+    # Five rows of the summary, one cell for each metric: no gain has a column of its own.
+    summary = re.search(r'<section id="summary">.*?</table>', text, re.DOTALL)
+    assert summary is not None
+    assert summary[0].count("<th") == 1 + 3 + 5  # thead, its cells, the systems

@@ -146,7 +146,10 @@ def test_the_reason_of_a_refusal_is_told():
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (ImportError("No module named 'sounddevice'"), r"pip install 'audio-enh\[live\]'"),
+        (
+            ImportError("No module named 'sounddevice'"),
+            r"the package sounddevice: pip install .*\[live\]",
+        ),
         (OSError("PortAudio library not found"), "PortAudio is missing: apt install libportaudio2"),
     ],
 )
