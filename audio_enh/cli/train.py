@@ -23,8 +23,9 @@ def train(
 
     `audio-enh train experiment=debug` trains a few steps on bundled data, `audio-enh train
     experiment=causal_unet manifest=/data/manifest.csv` the real-time model. A run that was stopped goes on when
-    started again with the same `out`. Hydra's own flags go after `--`, as in `audio-enh train -- --multirun
-    seed=0,1` or `audio-enh train -- --cfg job`.
+    the same command is given again; with another rate or batch, begin a new one: `init_from=OLD_RUN out=NEW_RUN`.
+    Hydra's own flags go after `--`, as in `audio-enh train -- --multirun seed=0,1` or `audio-enh train -- --cfg
+    job`.
     """
     try:
         from audio_enh.training import recipes

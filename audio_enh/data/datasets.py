@@ -165,6 +165,12 @@ class TrainingData(lightning.LightningDataModule, ABC):
         super().__init__()
         self.train_set: Dataset[Batch]
         self.valid_set: Dataset[Batch]
+        if self.valid_items < 0:
+            raise UserError(
+                f"data.valid_items={self.valid_items}: it is the number of validation items, 0 for none"
+            )
+        # Items and batches that earlier starts of a run have trained on.
+        self._before = (0, 0)
 
     @property
     def valid_groups(self) -> tuple[str, ...]:
@@ -187,7 +193,9 @@ class TrainingData(lightning.LightningDataModule, ABC):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        if self.valid_items == 0:
+            return []
         rank, processes = self._place()
         indices = range(rank, self.valid_items, processes)
         return DataLoader(self.valid_set, batch_size=min(8, self.valid_items), sampler=indices)
@@ -195,11 +203,21 @@ class TrainingData(lightning.LightningDataModule, ABC):
     def _place(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
+    def state_dict(self) -> dict[str, int]:
+        """Where training stands in the items, for a resumed run."""
+        return {"items": self._consumed(), "batches": self._batches()}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._before = state_dict["items"], state_dict["batches"]
+
+    def _batches(self) -> int:
+        return 0 if self.trainer is None else self.trainer.fit_loop.total_batch_idx + 1
+
     def _consumed(self) -> int:
-        if self.trainer is None:
-            return 0
-        batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        return batches * self.batch_size * self.trainer.world_size
+        """Items, whatever the number of processes was in each start."""
+        items, batches = self._before
+        processes = self._place()[1]
+        return items + (self._batches() - batches) * self.batch_size * processes
 
     def _pack(self, files: list[Path]) -> PackedAudio:
         return PackedAudio(files, self.sample_rate, Path(self.cache).expanduser())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from audio_enh.training.task import EnhancementTask
 
@@ -32,6 +35,11 @@ class EMA(WeightAveraging):
 
         super().__init__(multi_avg_fn=average)
 
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if trainer.precision == "64-true" and self._average_model is not None:
+            self._average_model.double()  # as Lightning makes the model later
+
 
 class AudioLog(Callback):
     """Writes the validation examples to TensorBoard: noisy, enhanced and clean, to hear and as spectrograms."""
@@ -47,6 +55,28 @@ class AudioLog(Callback):
             for name, audio in zip(("noisy", "enhanced", "clean"), signals, strict=True):
                 board.add_audio(f"example_{i}/{name}", audio[None] / peak, step, sample_rate=rate)
                 board.add_image(f"example_{i}/{name}", _spectrogram(audio), step)
+
+
+def keep_rows(logger: CSVLogger, step: int) -> None:
+    """Let a logger go on with its ``metrics.csv`` of an earlier start, which Lightning would delete.
+
+    Args:
+        logger: not used yet.
+        step: that the run goes on from; what was logged later will be again.
+    """
+    path = Path(logger.log_dir, "metrics.csv")
+    if not path.is_file():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        names = list(reader.fieldnames or ())
+        rows = [row for row in reader if int(row["step"]) < step]
+    writer = logger.experiment
+    with path.open("w", newline="", encoding="utf-8") as file:
+        copy = csv.DictWriter(file, names)
+        copy.writeheader()
+        copy.writerows(rows)
+    writer.metrics_keys = names  # to which the logger adds new ones
 
 
 def _spectrogram(audio: torch.Tensor) -> torch.Tensor:

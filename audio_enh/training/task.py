@@ -20,6 +20,7 @@ from audio_enh.data.datasets import Batch, TrainingData
 from audio_enh.errors import UserError
 from audio_enh.eval.arrays import VALIDATION_METRICS, select_metrics
 from audio_enh.models.base import EnhancementModel
+from audio_enh.training.finite import FiniteSteps, mark_broken
 from audio_enh.training.scores import ValidationScores
 
 
@@ -80,6 +81,8 @@ class EnhancementTask(lightning.LightningModule):
         self.examples: list[tuple[Tensor, Tensor, Tensor]] = []
         self.metrics = select_metrics(metrics)
         self.scores = ValidationScores(self.metrics)
+        self.steps = FiniteSteps()
+        self.items = torch.zeros(1, dtype=torch.int64)
         if objective.trained:
             for name, part in model.named_children():
                 if name not in objective.trained:
@@ -98,7 +101,20 @@ class EnhancementTask(lightning.LightningModule):
             batch_size=len(batch.noisy),
             sync_dist=several,
         )
-        return total
+        return mark_broken(total)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self.steps.remember(self)
+        self.items = batch.item
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.check_step(self.steps, [p for group in optimizer.param_groups for p in group["params"]])
+
+    def check_step(self, steps: FiniteSteps, parameters: Sequence[Tensor]) -> None:
+        """Take away a gradient that is not finite; see :class:`FiniteSteps`."""
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        steps.check(self, parameters, self.items, scaled)
 
     def on_fit_start(self) -> None:
         logged = [f"valid/{name}" for name in self._new_scores().logged]

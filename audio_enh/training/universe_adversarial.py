@@ -17,6 +17,7 @@ from audio_enh.data.datasets import Batch
 from audio_enh.errors import UserError
 from audio_enh.eval.arrays import VALIDATION_METRICS
 from audio_enh.models.universe import Universe
+from audio_enh.training.finite import FiniteSteps, mark_broken
 from audio_enh.training.task import EnhancementTask
 from audio_enh.training.universe import UniverseAdversarial
 
@@ -62,6 +63,14 @@ class AdversarialTask(EnhancementTask):
         )
         self.gradient_clip_val = gradient_clip_val
         self.automatic_optimization = False
+        self.judging_steps = FiniteSteps()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        self.judging_steps.remember(self)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        pass  # checked before the gradient is clipped
 
     def on_fit_start(self) -> None:
         if self.trainer.precision == "16-mixed":
@@ -80,12 +89,12 @@ class AdversarialTask(EnhancementTask):
         outcome = self.objective.run(self.model, batch)
 
         judging = self.objective.discriminator_total(outcome.clean, outcome.estimate)
-        self._step(judging, for_discriminators, self.objective.discriminators)
+        self._step(judging, for_discriminators, self.judging_steps)
 
         # The model's loss goes through the discriminators but leaves no gradient in them.
         self.objective.discriminators.requires_grad_(False)
         total, parts = self.objective.total(self.model, outcome)
-        self._step(total, for_model, self.model)
+        self._step(total, for_model, self.steps)
         self.objective.discriminators.requires_grad_(True)
 
         for schedule in cast("list[LRScheduler]", self.lr_schedulers()):
@@ -105,8 +114,10 @@ class AdversarialTask(EnhancementTask):
             for optimizer in made
         ]
 
-    def _step(self, loss: Tensor, optimizer: Optimizer | LightningOptimizer, module: torch.nn.Module) -> None:
+    def _step(self, loss: Tensor, optimizer: Optimizer | LightningOptimizer, steps: FiniteSteps) -> None:
         optimizer.zero_grad()
-        self.manual_backward(loss)
-        torch.nn.utils.clip_grad_norm_(module.parameters(), self.gradient_clip_val)
+        self.manual_backward(mark_broken(loss))
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.check_step(steps, parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip_val)
         optimizer.step()

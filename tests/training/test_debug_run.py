@@ -90,18 +90,19 @@ def test_resumed_run_goes_on_as_the_unbroken_one(debug_run, tmp_path):
         torch.testing.assert_close(resumed["state_dict"][key], value, atol=1e-6, rtol=1e-5, msg=key)
 
 
-def test_latest_weights_are_kept_when_nothing_could_be_scored(debug_run, tmp_path):
-    """Items without speech have no PESQ: no best weights then, but a run to go on with."""
+def test_latest_weights_are_exported_when_nothing_could_be_scored(debug_run, tmp_path):
+    """Items without speech have no PESQ: no best weights then."""
     common = ["experiment=debug", f"data.cache={debug_run / 'cache'}", f"out={tmp_path}"]
     recipes.train([*common, "data.valid_mix.noise_only=1.0", f"export={tmp_path / 'model'}"])
     assert last(tmp_path)["global_step"] == 6
-    assert not (tmp_path / "model").exists()
+    exported = load_model(tmp_path / "model", "cpu")[0].state_dict()
+    assert all(torch.equal(v, last(tmp_path)["state_dict"][f"model.{k}"]) for k, v in exported.items())
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["experiment=nowhere"], "experiment/nowhere"),
+        (["experiment=nowhere"], "no experiment/nowhere"),
         (["experiment=debug", "data.sed=1"], "sed"),
         (["experiment=causal_unet", "manifest=/nowhere.csv", "out={tmp}"], "no folder and no CSV manifest"),
         (["experiment=debug", "model.window_length=100", "out={tmp}"], "window_length"),
