@@ -115,11 +115,16 @@ def distort(
 
     from audio_enh.cli._plan import make_plan
     from audio_enh.cli._signals import Interruptible
-    from audio_enh.distortions import RandomDamage, Recordings, SoundFiles, parse_chain
 
     low, high = severity
     if not 0 <= low <= high <= 1:
         raise UserError(f"--severity {low:g} {high:g}: two numbers within 0 to 1, the smaller first")
+    plan = make_plan(inputs, output)
+    if plan.single and plan.jobs[0].done and not overwrite:
+        raise UserError(f"{plan.jobs[0].target} exists already: add --overwrite, or choose another output")
+
+    from audio_enh.distortions import RandomDamage, Recordings, SoundFiles, parse_chain
+
     folders = {"noise": noise, "talkers": talkers, "rooms": rooms}
     recordings = Recordings(
         **{name: SoundFiles.below(place) for name, place in folders.items() if place is not None}
@@ -138,11 +143,6 @@ def distort(
                 echo(f"note: left out: {name} {reason}", err=True)
         draw = damage.draw
     with Interruptible() as interruptible:
-        plan = make_plan(inputs, output)
-        if plan.single and plan.jobs[0].done and not overwrite:
-            raise UserError(
-                f"{plan.jobs[0].target} exists already: add --overwrite, or choose another output"
-            )
         settings = {"chain": chain, "random": random, "seed": seed, "severity": [low, high]}
         _run(plan, draw, recordings, settings, record, overwrite, quiet, interruptible.check)
 

@@ -47,6 +47,10 @@ def export(
         raise UserError(f"--quantize {quantize}: there is int8")
     streams = _streams(batch)
     from audio_enh.inference.catalog import DEFAULT_MODEL, ONNX, WEIGHTS, find_checkpoint, read_config
+
+    folder = find_checkpoint(
+        model or DEFAULT_MODEL
+    )  # a wrong name is told before torch takes its seconds to load
     from audio_enh.inference.checkpoint import load_model
     from audio_enh.models.base import CausalModel
     from audio_enh.streaming.backend import sha256
@@ -54,7 +58,6 @@ def export(
     from audio_enh.streaming.onnx_backend import OnnxBackend
     from audio_enh.streaming.torch_backend import TorchBackend
 
-    folder = find_checkpoint(model or DEFAULT_MODEL)
     name = str(read_config(folder).get("info", {}).get("name", folder.name))
     network, _ = load_model(folder, "cpu")
     if not isinstance(network, CausalModel):

@@ -51,6 +51,9 @@ def import_checkpoint(
     if output.is_file():
         raise UserError(f"{output} is a file: name a folder")
 
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+
     import torch
 
     from audio_enh.inference.checkpoint import save_checkpoint

@@ -50,6 +50,34 @@ def test_starting_is_quick() -> None:
     assert used() - before < 0.5
 
 
+def test_mistakes_are_told_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    """A name that is not there costs a fraction of a second, whichever command it is given to."""
+    commands = [
+        ["enhance", "gone.wav"],
+        ["enhance", "gone.wav", "--model", "gone"],
+        ["evaluate", "--clean", "gone", "--enhanced", "gone"],
+        ["benchmark", "gone"],
+        ["compare", "gone", "gone"],
+        ["export", "gone"],
+        ["import-checkpoint", "gone", "-o", "new"],
+        ["distort", "gone.wav", "-o", "new.wav", "--random"],
+        ["data", "prepare", "folder", "gone", "-o", "new"],
+        ["live", "--strength", "7"],
+        ["bench", "--threads", "x"],
+    ]
+    code = f"""
+import sys
+from audio_enh.cli import run
+for words in {commands!r}:
+    assert run(words) == 2, words
+    heavy = {{"torch", "scipy.signal", "librosa", "matplotlib"}} & sys.modules.keys()
+    assert not heavy, (words, heavy)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_version() -> None:
     assert subprocess.check_output([SCRIPT, "--version"], text=True) == f"audio-enh {audio_enh.__version__}\n"
 
