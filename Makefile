@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # Where torch's builds for the CPU are; PyPI has those for CUDA only, on Linux.
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-slow lint format constraints clean
+.PHONY: demo test test-slow lint types format constraints clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/audio-enh demo -o demo
@@ -23,7 +23,14 @@ test-slow: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(MAKE) types VENV=$(VENV)
+
+# Of the installed layout: in the checkout eval/ and streaming/ lie outside of the package that they belong to.
+types: $(VENV)/.installed-dev
+	rm -rf build
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/wheel .
+	$(BIN)/python -m zipfile -e build/wheel/*.whl build/layout
+	cd build/layout && $(abspath $(BIN))/python -m mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

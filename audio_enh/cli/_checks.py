@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import audio_enh
 from audio_enh.errors import UserError, install_command
+
+if TYPE_CHECKING:
+    from audio_enh.streaming.live.devices import Direction
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,8 @@ def check_devices() -> Iterator[Finding]:
     version = sounddevice.get_portaudio_version()[1].split(",")[0]
     through = f", sound server {server.server_name}" if server else ""
     yield Finding("portaudio", "ok", f"{version}, {len(devices)} devices{through}")
-    for direction, name in (("input", "microphone"), ("output", "headphones")):
+    directions: tuple[tuple[Direction, str], ...] = (("input", "microphone"), ("output", "headphones"))
+    for direction, name in directions:
         try:
             device = find_device(devices, None, direction)
         except UserError as error:

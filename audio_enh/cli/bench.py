@@ -14,6 +14,7 @@ from audio_enh.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from audio_enh.streaming.backend import BackendName
     from audio_enh.streaming.measure import Measured, Timing
 
 # A program that runs all day beside others should leave this much of the time to them.
@@ -121,17 +122,17 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _backends(backend: str, device: str) -> list[str]:
+def _backends(backend: str, device: str) -> list[BackendName]:
     if backend not in ("all", "onnx", "torch"):
         raise UserError(f"--backend {backend}: onnx, torch or all")
     if backend == "onnx" and device != "cpu":
         raise UserError(f"--backend onnx runs on the CPU, not on {device}")
     if backend == "all":
         return ["onnx", "torch"] if device == "cpu" else ["torch"]
-    return [backend]
+    return ["onnx" if backend == "onnx" else "torch"]
 
 
-def _measure(name: str, kind: str, device: str, threads: int, seconds: float, streams: bool) -> Row:
+def _measure(name: str, kind: BackendName, device: str, threads: int, seconds: float, streams: bool) -> Row:
     from audio_enh.dsp.resample import resample
     from audio_enh.streaming.backend import Backend, open_backend
     from audio_enh.streaming.export import bundled_recordings

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand
@@ -21,6 +21,7 @@ from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
 if TYPE_CHECKING:
+    from audio_enh.streaming.backend import BackendName
     from audio_enh.streaming.live.devices import Device, Direction
     from audio_enh.streaming.live.session import Session
     from audio_enh.streaming.live.view import View
@@ -170,7 +171,7 @@ def live(
             if path is not None and path.is_file() and not overwrite:
                 raise UserError(f"{path} is there already: choose another name, or add --overwrite")
         _run(
-            _Wishes(input_, output, virtual_mic, model, backend, device, threads),
+            _Wishes(input_, output, virtual_mic, model, cast("BackendName", backend), device, threads),
             strength=strength,
             max_attenuation=max_attenuation,
             record=record,
@@ -190,7 +191,7 @@ class _Wishes:
     output: str | None
     virtual_mic: str | None
     model: str | None
-    backend: str
+    backend: BackendName
     device: str
     threads: int
 

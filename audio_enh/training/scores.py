@@ -61,7 +61,7 @@ class ValidationScores:
         rows = [0, self.rows[item % len(self.rows)]] if self.rows else [0]
         for column, metric in enumerate(self.metrics):
             if metric.name in scores:
-                self.totals[:, rows, column] += [[scores[metric.name]], [1]]
+                self.totals[:, rows, column] += np.array([[scores[metric.name]], [1.0]])
         self.unscored += len(scores) < len(self.metrics)
 
     def means(self, add_up: Callable[[np.ndarray], np.ndarray]) -> tuple[dict[str, float], dict[str, float]]:
