@@ -45,6 +45,27 @@ def random_low_pass(audio: np.ndarray, rng: np.random.Generator, sample_rate: in
     return signal.sosfiltfilt(sos, audio).astype(np.float32)
 
 
+def random_band_stop(
+    audio: np.ndarray, rng: np.random.Generator, sample_rate: int, share: float = 0.2
+) -> np.ndarray:
+    """Take out one random band of up to ``share`` of the mel scale: the band mask of Defossez et al. 2020
+    (arXiv 2006.12847). Zero phase.
+
+    Args:
+        audio: ``(..., samples)``; the same band is taken out of all.
+        rng: source of randomness.
+        sample_rate: in Hz.
+        share: 0 to 1.
+    """
+    top = np.log1p(sample_rate / 2 / 700)
+    low = rng.uniform(np.log1p(40 / 700) / top, 1)
+    low, high = 700 * np.expm1(top * np.array([low, min(1, low + share * rng.random())]))
+    frequency = np.fft.rfftfreq(audio.shape[-1], 1 / sample_rate)
+    # Edges of 50 Hz ring less than steps.
+    inside = np.clip((frequency - low) / 50 + 0.5, 0, 1) * np.clip((high - frequency) / 50 + 0.5, 0, 1)
+    return np.fft.irfft(np.fft.rfft(audio) * (1 - inside), audio.shape[-1]).astype(np.float32)
+
+
 def clip(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Hard clipping at 20 to 80 % of the peak."""
     peak = float(np.abs(audio).max(initial=0.0))

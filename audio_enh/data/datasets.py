@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from audio_enh.data.augment import random_band_stop
 from audio_enh.data.mixing import MixConfig, Mixer
 from audio_enh.data.packed import AudioFolder, PackedAudio, PairFolder
 from audio_enh.errors import UserError
@@ -59,7 +60,7 @@ class PairedDataset(Dataset[Batch]):
     """Random stretches of noisy files and the same stretches of their clean ones.
 
     Item ``i`` belongs to epoch ``i // pairs``, in which every pair comes once, in an order of its own; the
-    stretch is drawn by a generator seeded with ``(seed, i)``. Files shorter than an item are followed by silence.
+    stretch, and whatever else is random, is drawn by a generator seeded with ``(seed, i)``.
 
     Args:
         noisy, clean: equally many files, equally long.
@@ -67,6 +68,9 @@ class PairedDataset(Dataset[Batch]):
         seed: of the whole data set.
         crop: draw the stretch; otherwise it is the file's beginning.
         shuffle: otherwise pairs come in their order.
+        repeat: files shorter than an item are repeated; otherwise they are followed by silence.
+        remix: the noise comes from a stretch of another pair (Defossez et al. 2020, who shuffle a batch's noises).
+        band_mask: part of the mel scale of which a random band is taken out, see :func:`random_band_stop`; 0: none.
     """
 
     def __init__(
@@ -77,6 +81,9 @@ class PairedDataset(Dataset[Batch]):
         seed: int,
         crop: bool = True,
         shuffle: bool = True,
+        repeat: bool = False,
+        remix: bool = False,
+        band_mask: float = 0.0,
     ):
         unequal = np.flatnonzero(noisy.lengths != clean.lengths)
         if unequal.size:
@@ -90,6 +97,9 @@ class PairedDataset(Dataset[Batch]):
         self.seed = seed
         self.crop = crop
         self.shuffle = shuffle
+        self.repeat = repeat
+        self.remix = remix
+        self.band_mask = band_mask
 
     def __len__(self) -> int:
         return len(self.noisy)
@@ -98,15 +108,32 @@ class PairedDataset(Dataset[Batch]):
         epoch, place = divmod(index, len(self))
         if self.shuffle:
             place = int(np.random.default_rng((self.seed, epoch, 1)).permutation(len(self))[place])
+        rng = np.random.default_rng((self.seed, index))
+        noisy, clean = self._stretch(place, rng)
+        if self.remix:
+            others = self._stretch(int(rng.integers(len(self))), rng)
+            noisy = clean + others[0] - others[1]
+        if self.band_mask:
+            noisy, clean = random_band_stop(
+                np.stack([noisy, clean]), rng, self.noisy.sample_rate, self.band_mask
+            )
+        return Batch(
+            torch.from_numpy(noisy),
+            torch.from_numpy(clean),
+            torch.tensor(float("nan")),
+            torch.tensor(index),
+        )
+
+    def _stretch(self, place: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The same stretch of both files of a pair, ``(samples,)`` each, as long as an item."""
         spare = int(self.noisy.lengths[place]) - self.length
-        start = 0
-        if self.crop and spare > 0:
-            start = int(np.random.default_rng((self.seed, index)).integers(spare + 1))
-        noisy, clean = (torch.zeros(self.length) for _ in range(2))
-        for target, source in ((noisy, self.noisy), (clean, self.clean)):
-            audio = source.read(place, start, self.length)
-            target[: len(audio)] = torch.from_numpy(audio)
-        return Batch(noisy, clean, torch.tensor(float("nan")), torch.tensor(index))
+        start = int(rng.integers(spare + 1)) if self.crop and spare > 0 else 0
+        both = [source.read(place, start, self.length) for source in (self.noisy, self.clean)]
+        if spare < 0:
+            # Of no samples there is nothing to repeat.
+            mode = "wrap" if self.repeat and len(both[0]) else "constant"
+            both = [np.pad(audio, (0, self.length - len(audio)), mode=mode) for audio in both]
+        return both[0], both[1]
 
 
 class ForwardSampler(Sampler[int]):
@@ -273,19 +300,31 @@ class PairedData(TrainingData):
     Attributes:
         pairs: for training.
         valid_pairs: of other speakers, for validation; ``valid_items`` of them, evenly spread.
+        repeat, remix, band_mask: of training items, see :class:`PairedDataset`.
 
     The others are those of :class:`TrainingData`.
     """
 
     pairs: PairFolder
     valid_pairs: PairFolder
+    repeat: bool = False
+    remix: bool = False
+    band_mask: float = 0.0
 
     def prepare_data(self) -> None:
         self.setup()
 
     def setup(self, stage: str | None = None) -> None:
         noisy, clean = self.pairs.files()
-        self.train_set = PairedDataset(self._pack(noisy), self._pack(clean), self.seconds, self.seed)
+        self.train_set = PairedDataset(
+            self._pack(noisy),
+            self._pack(clean),
+            self.seconds,
+            self.seed,
+            repeat=self.repeat,
+            remix=self.remix,
+            band_mask=self.band_mask,
+        )
         noisy, clean = self.valid_pairs.files()
         if len(noisy) > self.valid_items:
             chosen = np.linspace(0, len(noisy) - 1, self.valid_items).round().astype(int)

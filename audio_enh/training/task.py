@@ -51,6 +51,7 @@ class EnhancementTask(lightning.LightningModule):
             trainer's time (``trainer.max_time``) it does so at that time if that comes first.
         warmup_steps: of a linear rise of the learning rate, before the cosine.
         final_lr_scale: learning rate at the end, as a part of the highest.
+        cosine_from: step at which the cosine begins; None: after the warm-up.
         audio_examples: validation items logged as audio and spectrogram.
         metrics: of validation, names from ``audio_enh.eval.metrics.METRICS``; ``valid/quality`` needs the default
             ones. Where the data module has groups of items, each metric is logged for each as well.
@@ -69,6 +70,7 @@ class EnhancementTask(lightning.LightningModule):
         final_lr_scale: float = 0.02,
         audio_examples: int = 3,
         metrics: Sequence[str] = VALIDATION_METRICS,
+        cosine_from: int | None = None,
     ):
         super().__init__()
         self.model = model
@@ -77,6 +79,7 @@ class EnhancementTask(lightning.LightningModule):
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
         self.final_lr_scale = final_lr_scale
+        self.cosine_from = warmup_steps if cosine_from is None else cosine_from
         self.audio_examples = audio_examples
         self.examples: list[tuple[Tensor, Tensor, Tensor]] = []
         self.metrics = select_metrics(metrics)
@@ -154,8 +157,8 @@ class EnhancementTask(lightning.LightningModule):
             rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
             progress = self._part_of_time()
             if self.total_steps >= 0:
-                rest = max(1, self.total_steps - self.warmup_steps)
-                progress = max(progress, (step - self.warmup_steps) / rest)
+                rest = max(1, self.total_steps - self.cosine_from)
+                progress = max(progress, (step - self.cosine_from) / rest)
             cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
             return min(rise, self.final_lr_scale + (1 - self.final_lr_scale) * cosine)
 

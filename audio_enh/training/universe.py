@@ -108,7 +108,8 @@ def listen(model: Universe, noisy: Tensor) -> tuple[list[Tensor], Tensor, Tensor
 class UniverseLikelihood(UniverseObjective):
     """Mixture densities of the clean signal and of its mel spectrogram: Serra et al. 2022 (arXiv 2206.03065).
 
-    Mel spectrograms are of mean power 1, whatever their length.
+    The mel spectrogram that the latent is to tell is divided by its norm, as in the public code: all its values
+    together have a square sum of 1.
 
     Args:
         times, target_level, seed: see :class:`UniverseObjective`.
@@ -120,6 +121,7 @@ class UniverseLikelihood(UniverseObjective):
         of_signal, of_latent = model.head(outcome.features), model.latent_head(outcome.latent)
         with torch.autocast(outcome.clean.device.type, enabled=False):
             mel = model.condition.input_mel.mel_spec(outcome.clean)
+            mel = mel / torch.linalg.vector_norm(mel, dim=(1, 2), keepdim=True).clamp(min=1e-5)
             parts = {
                 "score": outcome.score,
                 "signal": mixture_nll(outcome.clean[:, None], *of_signal).mean(),

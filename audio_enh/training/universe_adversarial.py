@@ -31,7 +31,8 @@ class AdversarialTask(EnhancementTask):
         model: the network.
         objective: what training minimises, with the discriminators.
         optimizer: makes an optimiser from parameters, for the model and for the discriminators.
-        total_steps, warmup_steps, final_lr_scale, audio_examples, metrics: see :class:`EnhancementTask`.
+        total_steps, warmup_steps, final_lr_scale, audio_examples, metrics, cosine_from: see
+            :class:`EnhancementTask`.
         gradient_clip_val: largest norm of the gradient, of the model's and of the discriminators'.
     """
 
@@ -50,6 +51,7 @@ class AdversarialTask(EnhancementTask):
         audio_examples: int = 3,
         metrics: Sequence[str] = VALIDATION_METRICS,
         gradient_clip_val: float = 1000.0,
+        cosine_from: int | None = None,
     ):
         super().__init__(
             model,
@@ -60,6 +62,7 @@ class AdversarialTask(EnhancementTask):
             final_lr_scale,
             audio_examples,
             metrics,
+            cosine_from,
         )
         self.gradient_clip_val = gradient_clip_val
         self.automatic_optimization = False

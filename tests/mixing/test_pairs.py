@@ -5,6 +5,7 @@ import pytest
 import soundfile
 import torch
 
+from audio_enh.data.augment import random_band_stop
 from audio_enh.data.datasets import ForwardSampler, PairedData, PairedDataset
 from audio_enh.data.packed import PackedAudio, PairFolder
 from audio_enh.errors import UserError
@@ -59,6 +60,54 @@ def test_stretches_differ_between_epochs_and_repeat_by_number(pairs):
     starts = {float(data[i].clean[0]) for i in range(28)}
     assert len(starts) > 20
     assert torch.equal(data[9].noisy, data[9].noisy)
+
+
+def test_short_files_are_repeated(pairs):
+    """The first file is half as long as an item."""
+    data = dataset(pairs, repeat=True, shuffle=False)
+    short = data[0].clean
+    assert short[: RATE // 2].std() > 0.05
+    torch.testing.assert_close(short[RATE // 2 :], short[: RATE // 2])
+    assert not dataset(pairs, shuffle=False)[0].clean[RATE // 2 :].any()
+    torch.testing.assert_close(data[1].noisy, dataset(pairs, shuffle=False)[1].noisy)
+
+
+def test_noise_comes_from_another_pair(tmp_path):
+    """Noises are constants here, by which it can be told whose they are."""
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        clean = 0.1 * rng.standard_normal(2 * RATE)
+        for side, audio in (("clean", clean), ("noisy", clean + 0.05 * (i + 1))):
+            (tmp_path / side).mkdir(exist_ok=True)
+            soundfile.write(tmp_path / side / f"{i}.wav", audio, RATE, "FLOAT")
+    plain, mixed = dataset(tmp_path, shuffle=False), dataset(tmp_path, shuffle=False, remix=True)
+    whose = []
+    for i in range(40):
+        torch.testing.assert_close(mixed[i].clean, plain[i].clean)
+        noise = mixed[i].noisy - mixed[i].clean
+        assert noise.std() < 1e-3
+        assert torch.equal(mixed[i].noisy, mixed[i].noisy)
+        whose.append(round(float(noise.mean()) / 0.05) - 1)
+    assert set(whose) == set(range(5))
+    assert sum(number == i % 5 for i, number in enumerate(whose)) < 20
+
+
+def test_a_band_is_taken_out_of_both_sides():
+    white = np.stack([np.random.default_rng(i).standard_normal(4 * RATE).astype(np.float32) for i in (0, 1)])
+    shares = []
+    for seed in range(40):
+        left = random_band_stop(white, np.random.default_rng(seed), RATE, 0.2)
+        ratio = np.abs(np.fft.rfft(left)) / np.abs(np.fft.rfft(white))
+        gone = (ratio < 0.05).all(axis=0)
+        assert (ratio < 0.05).any(axis=0).sum() - gone.sum() < 5
+        frequency = np.fft.rfftfreq(4 * RATE, 1 / RATE)[gone]
+        if len(frequency):
+            assert np.ptp(np.flatnonzero(gone)) + 1 - gone.sum() < 5  # one band
+            mel = np.log1p(frequency / 700) / np.log1p(RATE / 2 / 700)
+            shares.append(np.ptp(mel))
+        assert ratio.max() < 1.01
+    assert max(shares) < 0.2
+    assert max(shares) > 0.12
 
 
 def test_processes_together_take_what_one_would():

@@ -22,6 +22,8 @@ def small_network():
         if experiment.startswith("universe"):
             small = ["model.channels=2", "model.mel_bands=16", "model.embedding_dimensions=16"]
             return small + ["objective.discriminators.width=0.05"] * experiment.startswith("universepp")
+        if experiment == "demucs_vbdmd":
+            return ["model.hidden=4"]
         if experiment.startswith(with_ncsnpp) and experiment != "sgmse_lite":
             return ["+model.network.channels=8", "+model.network.blocks=1"]
         return []

@@ -91,6 +91,32 @@ def test_switches_compose(group, name):
     assert name.replace("_", "") in type(switch).__name__.lower() or name == "debiased"
 
 
+def rate(config, step: int) -> float:
+    """The learning rate at a step of the model's optimiser."""
+    given = hydra.utils.instantiate(config.optim)
+    weight = torch.nn.Linear(1, 1)
+    weight.sample_rate = 16000
+    objective = torch.nn.Module()
+    objective.trained = ()
+    task = hydra.utils.instantiate(config.task)(weight, objective, **given)
+    schedule = task.make_schedule(task.make_optimizer(weight.parameters()))["scheduler"]
+    return schedule.base_lrs[0] * schedule.lr_lambdas[0](step)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("universe_16k", {24_999: 1e-4, 49_999: 2e-4, 175_000: (2e-4 + 1.6e-6) / 2, 300_000: 1.6e-6}),
+        ("universepp_16k", {4_999: 1e-4, 9_999: 2e-4, 200_000: 2e-4, 250_000: 1.008e-4, 300_000: 1.6e-6}),
+        ("universepp_24k", {12_499: 5e-5, 24_999: 1e-4, 300_000: 1e-4}),
+        ("sgmse_vbdmd", {0: 1e-4, 54_000: 1e-4}),
+    ],
+)
+def test_learning_rates_are_those_of_the_public_code(name, expected):
+    config = composed(f"experiment={name}")
+    assert {step: rate(config, step) for step in expected} == pytest.approx(expected, rel=1e-3)
+
+
 @pytest.mark.parametrize("name", names("sampler"))
 def test_every_sampler_can_be_chosen(name):
     """With all its options, which are the defaults."""

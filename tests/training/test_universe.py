@@ -13,6 +13,7 @@ import audio_enh
 from audio_enh.diffusion.central_times import CentralTimes
 from audio_enh.distortions.damage import CHAIN, ROUND
 from audio_enh.errors import UserError
+from audio_enh.losses.mixture_density import mixture_nll
 from audio_enh.training import recipes
 from tests.training.test_recipes import a_batch, composed
 
@@ -65,6 +66,21 @@ def test_loss_does_not_depend_on_how_items_are_shared_out(name):
     whole, _ = objective(model, batch)
     parts = [objective(model, type(batch)(*(field[i : i + 1] for field in batch)))[0] for i in range(2)]
     assert float(whole.detach()) == pytest.approx(float(sum(parts).detach()) / 2, rel=1e-3)
+
+
+def test_the_latent_is_to_tell_the_mel_spectrogram_of_norm_one():
+    """As in the public code; ``mixture_nll`` is checked against its numbers on its own."""
+    model, objective = made("universe_16k")
+    batch = a_batch(16000)
+    outcome = objective.run(model, batch)
+    _, parts = objective.total(model, outcome)
+    mel = model.condition.input_mel.mel_spec(outcome.clean)
+    norm_of_one = mel / mel.flatten(1).norm(dim=1)[:, None, None]
+    expected = mixture_nll(norm_of_one, *model.latent_head(outcome.latent)).mean()
+    torch.testing.assert_close(parts["latent"], expected)
+    assert not torch.allclose(
+        expected, mixture_nll(mel, *model.latent_head(outcome.latent)).mean(), rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("form", ["universepp_24k", "universepp_48k"])
