@@ -14,9 +14,10 @@ from audio_enh.errors import UserError
 
 if TYPE_CHECKING:
     from audio_enh.inference.enhancer import Enhancer
+    from audio_enh.streaming import Stream
 
 __version__ = "0.1.0"
-__all__ = ["Enhancer", "UserError", "__version__", "load"]
+__all__ = ["Enhancer", "Stream", "UserError", "__version__", "load"]
 
 
 def load(name_or_path: str | Path | None = None, device: str = "auto") -> Enhancer:
@@ -31,11 +32,9 @@ def load(name_or_path: str | Path | None = None, device: str = "auto") -> Enhanc
         CheckpointError: there is no such checkpoint, or it is damaged.
         DeviceError: the device is not there.
     """
-    from audio_enh.inference.checkpoint import DEFAULT_MODEL, load_model
     from audio_enh.inference.enhancer import Enhancer
 
-    model, config = load_model(DEFAULT_MODEL if name_or_path is None else name_or_path, device)
-    return Enhancer(model, config)
+    return Enhancer.from_pretrained(name_or_path, device)
 
 
 def __getattr__(name: str) -> Any:
@@ -44,4 +43,8 @@ def __getattr__(name: str) -> Any:
         from audio_enh.inference.enhancer import Enhancer
 
         return Enhancer
+    if name == "Stream":
+        from audio_enh.streaming import Stream
+
+        return Stream
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -39,6 +40,8 @@ class Enhancer:
     ``max_attenuation`` mix the original in, with its whole band.
 
     Input that has been digital silence (exactly zero) for half a second gives digital silence.
+
+    One enhancer may be used by several threads at the same time: each call has a state of its own.
 
     Args:
         model: used in evaluation mode, on the device its parameters are on.
@@ -78,6 +81,27 @@ class Enhancer:
         if windows_per_call < 1:
             raise UserError(f"windows_per_call must be at least 1, not {windows_per_call}")
         self.windows_per_call = windows_per_call
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path | None = None, device: str = "auto") -> Enhancer:
+        """Load a checkpoint; the same as :func:`audio_enh.load`, which see."""
+        from audio_enh.inference.checkpoint import DEFAULT_MODEL, load_model
+
+        model, config = load_model(DEFAULT_MODEL if name_or_path is None else name_or_path, device)
+        return cls(model, config)
+
+    def to(self, device: str) -> Enhancer:
+        """Move the model to another device, ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; streams that are
+        open must be finished before.
+
+        Raises:
+            DeviceError: the device is not there.
+        """
+        from audio_enh.inference.devices import resolve_device
+
+        self.device = resolve_device(device)
+        self.model.to(self.device)
+        return self
 
     def enhance(
         self,

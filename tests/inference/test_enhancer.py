@@ -297,3 +297,27 @@ def test_more_channels_take_shorter_steps(fir) -> None:
         Enhancer(model, block_seconds=1.0).enhance(np.full((channels, 48000), 0.1), 16000)
         longest.append(channels * max(model.steps))
     assert longest[1] <= longest[0] * 1.05
+
+
+def test_threads_share_an_enhancer() -> None:
+    """Four threads at once get what each would get alone, also from a model that draws noise."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import audio_enh
+
+    rng = np.random.default_rng(0)
+    signals = [0.1 * rng.standard_normal(rng.integers(8000, 24000)) for _ in range(8)]
+    for name, options in (
+        ("causal-unet-16k", {}),
+        ("sgmse-lite-16k", {"steps": 2, "sampler": "sde", "seed": 3}),
+    ):
+        enhancer = audio_enh.Enhancer.from_pretrained(name, "cpu").to("cpu")
+
+        def enhance(audio: np.ndarray, enhancer=enhancer, options=options) -> np.ndarray:
+            return enhancer.enhance(audio, 16000, **options)
+
+        alone = [enhance(signal) for signal in signals]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(enhance, signals))
+        for one, other in zip(alone, together, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
