@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import lightning
 import numpy as np
@@ -131,7 +131,7 @@ class PairedDataset(Dataset[Batch]):
         both = [source.read(place, start, self.length) for source in (self.noisy, self.clean)]
         if spare < 0:
             # Of no samples there is nothing to repeat.
-            mode = "wrap" if self.repeat and len(both[0]) else "constant"
+            mode: Literal["wrap", "constant"] = "wrap" if self.repeat and len(both[0]) else "constant"
             both = [np.pad(audio, (0, self.length - len(audio)), mode=mode) for audio in both]
         return both[0], both[1]
 
