@@ -104,3 +104,49 @@ def prepare(
     for (what, split), seconds in sorted(report.seconds.items()):
         echo(f"{what:7} {split:6} {report.files[what, split]:7} files {seconds / 3600:8.2f} h")
     echo(str(report.manifest))
+
+
+class Removal(str, Enum):
+    """What of the cache to remove."""
+
+    unused = "unused"
+    all = "all"
+
+
+@app.command("cache")
+def cache(
+    folder: Annotated[Path, typer.Option("--cache", help="The recipes' `data.cache`.")] = Path(
+        "~/.cache/audio_enh"
+    ),
+    remove: Annotated[
+        Removal | None,
+        typer.Option(
+            help="`unused`: packs of files that are gone or changed, or of earlier versions; `all`: every pack.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """List the decoded audio that training and `mix` keep, and remove what nothing uses any more."""
+    import time
+
+    from audio_enh.data.packing import stored_packs
+    from audio_enh.errors import UserError
+
+    place = folder.expanduser()
+    if not place.is_dir():
+        raise UserError(f"no folder '{place}': give the recipes' data.cache with --cache")
+    freed = 0
+    for pack in sorted(stored_packs(place), key=lambda each: each.used):
+        day = time.strftime("%Y-%m-%d", time.localtime(pack.used))
+        what = pack.problem or "in order"
+        if pack.sources is not None:
+            what += (
+                f"; {pack.sources} files, {pack.hours:.2f} h at {pack.sample_rate} Hz, such as {pack.example}"
+            )
+        gone = remove is Removal.all or (remove is Removal.unused and pack.problem is not None)
+        if gone:
+            pack.remove()
+            freed += pack.size
+        echo(f"{'removed' if gone else day:10} {pack.size / 1e6:9.1f} MB  {pack.files[0].stem}  {what}")
+    if remove is not None:
+        echo(f"{freed / 1e6:.1f} MB freed")

@@ -127,7 +127,11 @@ def distort(
 
     folders = {"noise": noise, "talkers": talkers, "rooms": rooms}
     recordings = Recordings(
-        **{name: SoundFiles.below(place) for name, place in folders.items() if place is not None}
+        **{
+            name: SoundFiles.below(place, rooms=name == "rooms")
+            for name, place in folders.items()
+            if place is not None
+        }
     )
     if chain is not None:
         steps = parse_chain(chain)

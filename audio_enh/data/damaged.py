@@ -94,13 +94,14 @@ class DamageData(TrainingData):
 
     def setup(self, stage: str | None = None) -> None:
         damage = self._damage(noise=self.noise, rooms=self.rooms, talkers=self.talkers)
-        self.train_set = DamagedDataset(self._pack(self.speech.files()), damage, self.seconds, self.seed)
+        speech = self._pack(self.speech.files(), "speech")
+        self.train_set = DamagedDataset(speech, damage, self.seconds, self.seed)
         damage = self._damage(noise=self.valid_noise, rooms=self.valid_rooms)
-        self.valid_set = DamagedDataset(
-            self._pack(self.valid_speech.files()), damage, self.valid_seconds, 0, kinds=ROUND
-        )
+        speech = self._pack(self.valid_speech.files(), "speech")
+        self.valid_set = DamagedDataset(speech, damage, self.valid_seconds, 0, kinds=ROUND)
 
     def _damage(self, **folders: AudioFolder | None) -> RandomDamage:
-        recordings = Recordings.from_folders(self.sample_rate, Path(self.cache).expanduser(), **folders)
+        cache = Path(self.cache).expanduser()
+        recordings = Recordings.from_folders(self.sample_rate, cache, skip_broken=self.skip_broken, **folders)
         low, high = self.severity
         return RandomDamage(recordings, tuple(self.counts), (low, high))

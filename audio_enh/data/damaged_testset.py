@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from audio_enh.data.packed import AudioFolder, PackedAudio
-from audio_enh.data.testset import empty_folder, pairs_in, write_metadata
+from audio_enh.data.testset import draw_speech, empty_folder, pairs_in, write_metadata
 from audio_enh.distortions import RandomDamage, Recordings
 from audio_enh.distortions.damage import COUNTS, ROUND
 from audio_enh.errors import UserError
@@ -33,6 +33,7 @@ def build_damaged_set(
     sample_rate: int = 16000,
     cache: str = "~/.cache/audio_enh",
     seed: int = 0,
+    skip_broken: bool = False,
 ) -> Path:
     """Damage speech by one distortion of each family in turn, and by chains; write ``noisy/``, ``clean/``,
     ``metadata.csv``.
@@ -53,6 +54,7 @@ def build_damaged_set(
         sample_rate: in Hz.
         cache: folder for decoded audio.
         seed: everything drawn follows from it.
+        skip_broken: leave out files that cannot be used or are silent, and say how many, instead of refusing.
 
     Returns:
         The folder.
@@ -63,22 +65,20 @@ def build_damaged_set(
     folder = empty_folder(out)
     if per_family < 1:
         raise UserError(f"per_family must be 1 or more, not {per_family}")
-    if not 0 <= seconds[0] <= seconds[1]:
+    if not (0 <= seconds[0] <= seconds[1] and seconds[1] > 0):
         raise UserError(f"seconds must be (shortest, longest), not ({seconds[0]}, {seconds[1]})")
     store = Path(cache).expanduser()
-    talk = PackedAudio(speech.files(), sample_rate, store)
-    shortest, longest = (round(s * sample_rate) for s in seconds)
-    usable = np.flatnonzero(talk.lengths >= max(1, shortest))
-    if usable.size == 0:
-        raise UserError(f"no speech file in '{speech.path}' lasts {seconds[0]} s or more")
-    recordings = Recordings.from_folders(sample_rate, store, noise=noise, rooms=rooms, talkers=talkers)
+    talk = PackedAudio(speech.files(), sample_rate, store, skip_broken=skip_broken, what="speech")
+    recordings = Recordings.from_folders(
+        sample_rate, store, noise=noise, rooms=rooms, talkers=talkers, skip_broken=skip_broken
+    )
     damage = RandomDamage(recordings, tuple(counts), (severity[0], severity[1]))
     for name, reason in damage.missing.items():
         log.warning("without %s: %s", name, reason)
 
     total = per_family * len(ROUND)
-    rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(usable) for _ in range(-(-total // usable.size))])[:total]
+    shortest, longest = (round(s * sample_rate) for s in seconds)
+    order, _ = draw_speech(talk, speech.path, total, max(shortest, 1), longest, seed, skip_broken)
     with pairs_in(folder) as made:
         rows = []
         for i, index in enumerate(order):

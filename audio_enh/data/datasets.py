@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audio_enh.data.augment import random_band_stop
 from audio_enh.data.mixing import MixConfig, Mixer
-from audio_enh.data.packed import AudioFolder, PackedAudio, PairFolder
+from audio_enh.data.packed import AudioFolder, PackedAudio, PairFolder, pack_pairs
 from audio_enh.errors import UserError
 
 
@@ -176,6 +176,7 @@ class TrainingData(lightning.LightningDataModule, ABC):
         workers: processes that prepare batches; 0 does it in the training process.
         cache: folder for the decoded audio.
         seed: of all that is drawn.
+        skip_broken: leave out files that cannot be used, and say how many, instead of refusing to train.
     """
 
     sample_rate: int = 16000
@@ -187,6 +188,7 @@ class TrainingData(lightning.LightningDataModule, ABC):
     workers: int = 1
     cache: str = "~/.cache/audio_enh"
     seed: int = 0
+    skip_broken: bool = False
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -246,8 +248,11 @@ class TrainingData(lightning.LightningDataModule, ABC):
         processes = self._place()[1]
         return items + (self._batches() - batches) * self.batch_size * processes
 
-    def _pack(self, files: list[Path]) -> PackedAudio:
-        return PackedAudio(files, self.sample_rate, Path(self.cache).expanduser())
+    def _pack(self, files: list[Path], what: str, rooms: bool = False) -> PackedAudio:
+        cache = Path(self.cache).expanduser()
+        return PackedAudio(
+            files, self.sample_rate, cache, skip_broken=self.skip_broken, rooms=rooms, what=what
+        )
 
 
 @dataclass(eq=False, repr=False)
@@ -290,7 +295,12 @@ class MixtureData(TrainingData):
 
     def _mixer(self, folders: dict[str, AudioFolder | None], mix: MixConfig) -> Mixer:
         files = {name: folder.files() for name, folder in folders.items() if folder is not None}
-        return Mixer(**{name: self._pack(found) for name, found in files.items() if found}, config=mix)
+        packs = {
+            name: self._pack(found, name.rstrip("s"), name == "rooms")
+            for name, found in files.items()
+            if found
+        }
+        return Mixer(**packs, config=mix)
 
 
 @dataclass(eq=False, repr=False)
@@ -315,10 +325,8 @@ class PairedData(TrainingData):
         self.setup()
 
     def setup(self, stage: str | None = None) -> None:
-        noisy, clean = self.pairs.files()
         self.train_set = PairedDataset(
-            self._pack(noisy),
-            self._pack(clean),
+            *self._pairs(*self.pairs.files()),
             self.seconds,
             self.seed,
             repeat=self.repeat,
@@ -329,7 +337,10 @@ class PairedData(TrainingData):
         if len(noisy) > self.valid_items:
             chosen = np.linspace(0, len(noisy) - 1, self.valid_items).round().astype(int)
             noisy, clean = [noisy[i] for i in chosen], [clean[i] for i in chosen]
-        self.valid_items = len(noisy)
         self.valid_set = PairedDataset(
-            self._pack(noisy), self._pack(clean), self.valid_seconds, 0, crop=False, shuffle=False
+            *self._pairs(noisy, clean), self.valid_seconds, 0, crop=False, shuffle=False
         )
+        self.valid_items = len(self.valid_set)
+
+    def _pairs(self, noisy: list[Path], clean: list[Path]) -> tuple[PackedAudio, PackedAudio]:
+        return pack_pairs(noisy, clean, self.sample_rate, Path(self.cache).expanduser(), self.skip_broken)

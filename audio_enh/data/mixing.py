@@ -32,7 +32,7 @@ class MixConfig:
         modulated_noise: probability that a noise comes and goes.
         babble: probability that the noise is 3 to 8 other talkers.
         reverb: probability of a room; half of the rooms are recorded ones when there are any.
-        early_seconds: reflections up to this age stay in the target.
+        early_seconds: reflections up to this age stay in the target; 0 keeps the direct sound alone.
         equaliser: probability of a random frequency response on the speech, and, drawn apart, on the noise.
         low_pass: probability that the recording, noise included, is band-limited.
         clipping: probability that the noisy recording is clipped.
@@ -59,6 +59,8 @@ class MixConfig:
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be (low, high), got ({low}, {high})")
+        if self.early_seconds < 0:
+            raise ValueError(f"early_seconds must be 0 or more, got {self.early_seconds}")
 
 
 @dataclass
@@ -129,7 +131,7 @@ class Mixer:
 
     def _room(self, rng: np.random.Generator) -> np.ndarray:
         if self.rooms is not None and rng.random() < 0.5:
-            return self.rooms.read(int(rng.integers(len(self.rooms))))
+            return self.rooms.draw_whole(rng)[1]
         return statistical_room(rng, self.speech.sample_rate)
 
     def _noises(self, rng: np.random.Generator, length: int) -> np.ndarray:

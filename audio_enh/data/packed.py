@@ -2,165 +2,173 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
+import functools
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
-import soxr
 
+from audio_enh.data.folders import AudioFolder, PairFolder, manifest_rows
+from audio_enh.data.packing import BLOCK, Index, Source, write_pack
 from audio_enh.errors import AudioFileError, UserError
-from audio_enh.io import read_audio
 
-EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".w64", ".caf"})
+__all__ = ["SILENT", "AudioFolder", "PackedAudio", "PairFolder", "manifest_rows", "pack_pairs"]
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class AudioFolder:
-    """Where training audio lies.
-
-    Attributes:
-        path: a folder, searched recursively, or a manifest: a CSV file with a column ``path``, relative to
-            the manifest's folder.
-        where: for a manifest, the rows to take: column name to the value or values allowed.
-        exclude: words; a file whose path contains one is left out.
-        optional: whether there may be none.
-    """
-
-    path: str
-    where: dict[str, str | Sequence[str]] | None = None
-    exclude: Sequence[str] = ()
-    optional: bool = False
-
-    def files(self) -> list[Path]:
-        """The audio files, sorted.
-
-        Raises:
-            UserError: when there are none though there must be.
-        """
-        root = Path(self.path).expanduser()
-        if root.is_dir():
-            found = [p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()]
-        elif root.is_file() and root.suffix.lower() == ".csv":
-            found = [root.parent / row["path"] for row in manifest_rows(root, self.where)]
-        else:
-            raise UserError(f"no folder and no CSV manifest at '{root}': give the data's place in the recipe")
-        found = sorted(p for p in found if not any(word in str(p) for word in self.exclude))
-        if not found and not self.optional:
-            what = " with " + ", ".join(f"{k}={v}" for k, v in self.where.items()) if self.where else ""
-            raise UserError(
-                f"no audio files for training in '{root}'{what} ({', '.join(sorted(EXTENSIONS))})"
-            )
-        return found
-
-
-@dataclass(frozen=True)
-class PairFolder:
-    """Where noisy audio and its clean original lie.
-
-    Attributes:
-        path: a folder with ``noisy/`` and ``clean/``, in which paired files have one name, or a manifest: a CSV
-            file with the columns ``path`` (the noisy file) and ``clean``, relative to the manifest's folder.
-        where: for a manifest, the rows to take: column name to the value or values allowed.
-    """
-
-    path: str
-    where: dict[str, str | Sequence[str]] | None = None
-
-    def files(self) -> tuple[list[Path], list[Path]]:
-        """The noisy files, sorted, and the clean file of each.
-
-        Raises:
-            UserError: there are none, or one lacks its partner. Position never pairs files, names do.
-        """
-        root = Path(self.path).expanduser()
-        if root.is_dir():
-            noisy, clean = root / "noisy", root / "clean"
-            partners = {p.relative_to(clean).with_suffix(""): p for p in AudioFolder(str(clean)).files()}
-            pairs = []
-            for path in AudioFolder(str(noisy)).files():
-                partner = partners.get(path.relative_to(noisy).with_suffix(""))
-                if partner is None:
-                    raise UserError(f"'{path}' has no file of its name in '{clean}'")
-                pairs.append((path, partner))
-        elif root.is_file() and root.suffix.lower() == ".csv":
-            rows = manifest_rows(root, self.where, columns=("path", "clean"))
-            pairs = sorted((root.parent / row["path"], root.parent / row["clean"]) for row in rows)
-        else:
-            raise UserError(f"no folder and no CSV manifest at '{root}': give the data's place in the recipe")
-        if not pairs:
-            raise UserError(f"no pairs for training in '{root}'")
-        return [noisy for noisy, _ in pairs], [clean for _, clean in pairs]
-
-
-def manifest_rows(
-    manifest: Path,
-    where: Mapping[str, str | Sequence[str]] | None = None,
-    columns: Sequence[str] = ("path",),
-) -> Iterator[dict[str, str]]:
-    """Rows of a CSV manifest whose columns have the values that ``where`` allows.
-
-    Raises:
-        UserError: one of ``columns`` or of ``where``'s is not there.
-    """
-    where = where or {}
-    with manifest.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = {*columns, *where} - set(reader.fieldnames or [])
-        if missing:
-            raise UserError(f"manifest '{manifest}' lacks the column {', '.join(sorted(missing))}")
-        for row in reader:
-            if all(row[k] in ([v] if isinstance(v, str) else v) for k, v in where.items()):
-                yield row
+#: A file whose peak is below this (-80 dB full scale) is taken for silence.
+SILENT = 1e-4
+_FORMAT = 2
 
 
 class PackedAudio:
-    """Mono audio at one rate, all files end to end in an int16 memory map.
+    """Audio at one rate, all files end to end in a memory map (:mod:`audio_enh.data.packing`).
 
     The map is built once in ``cache`` and reused while the files' names, sizes and times are the same. Worker
-    processes share its pages.
+    processes share its pages, however they are started: a pickle holds the place of the map and no audio.
 
     Args:
-        files: audio files of any rate and channel count; channels are averaged.
+        files: audio files of any rate and channel count.
         sample_rate: in Hz.
         cache: folder for the packed array.
+        skip_broken: leave out files that cannot be used, and say how many, instead of refusing.
+        rooms: the files are room responses, of which every channel is one (:meth:`draw_whole`). Otherwise they
+            are mono: the mean of the channels, or the loudest one where they cancel out.
+        what: in messages: the kind of files.
+
+    Attributes:
+        sample_rate: in Hz.
+        numbers: which of the files given are in use, ``(files,)``.
+        lengths: samples of each, ``(files,)``.
+        peaks: largest magnitude of each, ``(files,)``.
+
+    Raises:
+        AudioFileError: files are missing or cannot be used; all of them have been logged before.
+        UserError: all files are silent.
     """
 
-    def __init__(self, files: Sequence[Path], sample_rate: int, cache: Path):
-        stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) if p.exists() else None for p in files]
-        if None in stats:
-            raise AudioFileError(f"training file '{files[stats.index(None)]}' is missing")
-        key = hashlib.sha256(json.dumps([sample_rate, stats]).encode()).hexdigest()[:16]
-        data_path, index_path = cache / f"{key}.npy", cache / f"{key}.json"
-        if not (data_path.exists() and index_path.exists()):
-            _pack(files, sample_rate, data_path, index_path)
-        self.sample_rate = sample_rate
-        self.files = list(files)
-        self._data = np.load(data_path, mmap_mode="r")
-        self.offsets = np.array(json.loads(index_path.read_text()), dtype=np.int64)
+    def __init__(
+        self,
+        files: Sequence[Path],
+        sample_rate: int,
+        cache: Path,
+        *,
+        skip_broken: bool = False,
+        rooms: bool = False,
+        what: str = "audio",
+    ):
+        sources = [Source.of(path) for path in files]
+        missing = [f"'{source.path}'" for source in sources if source.size < 0]
+        if missing and not skip_broken:
+            raise AudioFileError(
+                f"{len(missing)} of {len(files)} {what} files are missing: {_listed(missing)}"
+            )
+        key = [_FORMAT, sample_rate, rooms, [astuple(source) for source in sources]]
+        name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+        data_path, index_path = cache / f"{name}.i16", cache / f"{name}.npz"
+        made = data_path.exists() and index_path.exists()
+        # What could not be read once may be readable now, with ffmpeg installed for instance.
+        if not made or (Index(index_path).any_broken and not skip_broken):
+            write_pack(sources, sample_rate, data_path, index_path, rooms)
+        with contextlib.suppress(OSError):
+            os.utime(index_path)  # when it was used last
+        self._open(data_path, index_path, None)
+        self._report(what, skip_broken)
+
+    def _open(self, data_path: Path, index_path: Path, numbers: np.ndarray | None) -> None:
+        self._paths = data_path, index_path
+        index = Index(index_path)
+        self.numbers = np.flatnonzero(index.length) if numbers is None else numbers
+        self._index = index
+        # An empty file cannot be mapped.
+        empty = not data_path.stat().st_size
+        self._data = np.zeros(0, np.int16) if empty else np.memmap(data_path, np.int16, "r")
+        self.sample_rate = index.sample_rate
+        self._begin, self._channels = index.begin[self.numbers], index.channels[self.numbers]
+        self.lengths = index.length[self.numbers]
+        self.peaks = index.peak[self.numbers]
+        self._ends = np.cumsum(self.lengths)
+
+    def __getstate__(self) -> tuple[Path, Path, np.ndarray]:
+        return (*self._paths, self.numbers)
+
+    def __setstate__(self, state: tuple[Path, Path, np.ndarray]) -> None:
+        self._open(*state)
+
+    def _report(self, what: str, skip_broken: bool) -> None:
+        """Say what is not as one would expect."""
+        index, total = self._index, len(self._index.length)
+        broken = list(index.broken.values()) if index.any_broken else []
+        for why in broken:
+            log.warning("%s", why)
+        if broken:
+            some = f"{len(broken)} of {total} {what} files cannot be used"
+            if not skip_broken:
+                for path in self._paths:
+                    path.unlink(missing_ok=True)
+                raise AudioFileError(
+                    f"{some}: {_listed(broken)}; mend or remove them, or leave them out with skip_broken=true"
+                )
+            log.warning("%s and are left out", some)
+        if total and not len(self):
+            raise UserError(f"none of the {total} {what} files can be used: {_listed(broken)}")
+        silent = [str(self.files[i]) for i in np.flatnonzero(self.peaks < SILENT)]
+        if silent and len(silent) == len(self):
+            raise UserError(
+                f"all {len(self)} {what} files are silent, as '{silent[0]}': nothing above -80 dBFS"
+            )
+        if silent:
+            log.warning("%d of %d %s files are silent: %s", len(silent), total, what, _listed(silent))
+        cancelled = [str(self.files[i]) for i in np.flatnonzero(index.cancelled[self.numbers])]
+        if cancelled:
+            log.warning(
+                "the channels of %d of %d %s files cancel out; the loudest stands for each: %s",
+                *(len(cancelled), total, what, _listed(cancelled)),
+            )
+        rates = index.rate[self.numbers]
+        low = np.flatnonzero(rates < self.sample_rate)
+        if low.size:
+            log.warning(
+                "%d of %d %s files have less than %d Hz and nothing above %g kHz: %s",
+                *(low.size, total, what, self.sample_rate, rates.min() / 2000),
+                _listed([str(self.files[i]) for i in low]),
+            )
+
+    @functools.cached_property
+    def files(self) -> list[Path]:
+        """The files in use."""
+        sources = self._index.sources
+        return [Path(sources[number].path) for number in self.numbers]
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Samples of each file, ``(files,)``."""
-        return np.diff(self.offsets)
+        return len(self.numbers)
 
     @property
     def seconds(self) -> float:
-        return float(self.offsets[-1] / self.sample_rate)
+        """Duration of all files together."""
+        return float(self.lengths.sum() / self.sample_rate)
 
-    def read(self, index: int, start: int = 0, length: int | None = None) -> np.ndarray:
+    def only(self, numbers: np.ndarray) -> PackedAudio:
+        """The same pack with fewer files, chosen by their place among the files first given."""
+        chosen = object.__new__(PackedAudio)
+        chosen._open(*self._paths, numbers)
+        return chosen
+
+    def read(self, index: int, start: int = 0, length: int | None = None, channel: int = 0) -> np.ndarray:
         """Float32 samples of one file, at most to its end: ``(samples,)``."""
-        begin, end = self.offsets[index], self.offsets[index + 1]
-        stop = end if length is None else min(end, begin + start + length)
-        return self._data[begin + start : stop].astype(np.float32) / 32768
+        total = int(self.lengths[index])
+        stop = total if length is None else min(total, start + length)
+        begin = int(self._begin[index]) + channel * -(-total // BLOCK) * BLOCK
+        first, last = begin + start, begin + max(stop, start)
+        exponents = self._index.exponents[first // BLOCK : -(-last // BLOCK)].astype(np.int32) - 15
+        scales = np.repeat(np.ldexp(np.float32(1), exponents), BLOCK)[first % BLOCK :][: last - first]
+        return self._data[first:last] * scales
 
     def draw(self, rng: np.random.Generator, length: int, loop: bool) -> np.ndarray:
         """A random stretch: files are drawn by duration, then a place in the file.
@@ -171,14 +179,14 @@ class PackedAudio:
             loop: fill up a short file by going on with another draw of the same file; otherwise a short
                 file is set at a random place in silence.
         """
-        where = int(rng.integers(self.offsets[-1]))
-        index = int(np.searchsorted(self.offsets, where, side="right")) - 1
+        where = int(rng.integers(self._ends[-1]))
+        index = int(np.searchsorted(self._ends, where, side="right"))
         total = int(self.lengths[index])
         if total >= length:
             return self.read(index, int(rng.integers(total - length + 1)), length)
         audio = self.read(index)
         if loop:
-            repeated = np.tile(audio, -(-length // max(total, 1)) + 1)
+            repeated = np.tile(audio, -(-length // total) + 1)
             start = int(rng.integers(total))
             return repeated[start : start + length]
         out = np.zeros(length, np.float32)
@@ -186,26 +194,38 @@ class PackedAudio:
         out[start : start + total] = audio
         return out
 
-
-def _pack(files: Sequence[Path], sample_rate: int, data_path: Path, index_path: Path) -> None:
-    data_path.parent.mkdir(parents=True, exist_ok=True)
-    # soundfile and soxr release the interpreter lock, so threads are enough.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(lambda path: _decode(path, sample_rate), files))
-    offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts])])
-    temporary = data_path.with_suffix(f".{os.getpid()}.npy")
-    np.save(temporary, np.concatenate(parts))
-    temporary.replace(data_path)
-    index = temporary.with_suffix(".json")
-    index.write_text(json.dumps(offsets.tolist()))
-    index.replace(index_path)
+    def draw_whole(self, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+        """A random file, each as likely as any other, and one of its channels: its number and ``(samples,)``."""
+        index = int(rng.integers(len(self)))
+        channels = int(self._channels[index])
+        return index, self.read(index, channel=int(rng.integers(channels)) if channels > 1 else 0)
 
 
-def _decode(path: Path, sample_rate: int) -> np.ndarray:
-    audio, rate = read_audio(path)
-    mono = audio.mean(axis=0)
-    if rate != sample_rate:
-        mono = soxr.resample(mono, rate, sample_rate)
-    if not np.isfinite(mono).all():
-        raise AudioFileError(f"training file '{path}' contains NaN or infinite samples")
-    return np.clip(np.round(mono * 32767), -32768, 32767).astype(np.int16)
+def pack_pairs(
+    noisy: Sequence[Path], clean: Sequence[Path], sample_rate: int, cache: Path, skip_broken: bool = False
+) -> tuple[PackedAudio, PackedAudio]:
+    """Both sides of pairs. With ``skip_broken`` a pair is left out if either file is broken or their lengths differ.
+
+    Raises:
+        AudioFileError: see :class:`PackedAudio`.
+    """
+    sides = [
+        PackedAudio(files, sample_rate, cache, skip_broken=skip_broken, what=what)
+        for files, what in ((noisy, "noisy"), (clean, "clean"))
+    ]
+    if skip_broken:
+        both = np.intersect1d(sides[0].numbers, sides[1].numbers)
+        first, second = (side.only(both) for side in sides)
+        equal = first.lengths == second.lengths
+        if not equal.all():
+            log.warning("%d pairs are not equally long and are left out", np.count_nonzero(~equal))
+        if not equal.any():
+            raise UserError("no pair is left: of each, one file is broken, or they are not equally long")
+        sides = [side.only(both[equal]) for side in sides]
+    return sides[0], sides[1]
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return "; ".join(names[:most]) + more

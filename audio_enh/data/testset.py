@@ -13,11 +13,14 @@ import numpy as np
 import soundfile
 
 from audio_enh.data import augment
-from audio_enh.data.packed import AudioFolder, PackedAudio
+from audio_enh.data.packed import SILENT, AudioFolder, PackedAudio
 from audio_enh.data.rooms import reverberate
 from audio_enh.errors import UserError
 
 log = logging.getLogger(__name__)
+
+# Stretches of noise drawn before one that is not silent is taken not to exist.
+_TRIES = 1000
 
 
 def build_test_set(
@@ -33,6 +36,7 @@ def build_test_set(
     sample_rate: int = 16000,
     cache: str = "~/.cache/audio_enh",
     seed: int = 0,
+    skip_broken: bool = False,
 ) -> Path:
     """Mix speech with noise at given signal-to-noise ratios and write ``noisy/``, ``clean/``, ``metadata.csv``.
 
@@ -44,7 +48,7 @@ def build_test_set(
         out: folder to make; must not hold a set already.
         speech, noise: sources.
         rooms: recorded room responses: with them every item is reverberant, and the target keeps the
-            reflections of the first ``early_seconds``.
+            reflections of the first ``early_seconds`` (0: the direct sound alone).
         snr_db: ratios, in dB.
         per_snr: pairs for each.
         seconds: shortest and longest item.
@@ -53,25 +57,36 @@ def build_test_set(
         sample_rate: in Hz.
         cache: folder for decoded audio.
         seed: everything drawn follows from it.
+        skip_broken: leave out files that cannot be used or are silent, and say how many, instead of refusing.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: ``out`` exists and is not empty, or no speech file is long enough.
+        UserError: ``out`` exists and is not empty, files cannot be used, no speech file is long enough, or a number
+            is out of its range.
     """
     folder = empty_folder(out)
+    if not (0 <= seconds[0] <= seconds[1] and seconds[1] > 0):
+        raise UserError(f"seconds must be (shortest, longest), not ({seconds[0]}, {seconds[1]})")
+    if early_seconds < 0:
+        raise UserError(f"early_seconds must be 0 or more, not {early_seconds}")
+    if per_snr < 1 or not snr_db:
+        raise UserError(f"nothing to mix: per_snr is {per_snr} and snr_db {list(snr_db)}")
     store = Path(cache).expanduser()
-    talk = PackedAudio(speech.files(), sample_rate, store)
-    sound = PackedAudio(noise.files(), sample_rate, store)
-    responses = PackedAudio(rooms.files(), sample_rate, store) if rooms is not None else None
-    rng = np.random.default_rng(seed)
+    talk, sound = (
+        PackedAudio(source.files(), sample_rate, store, skip_broken=skip_broken, what=what)
+        for source, what in ((speech, "speech"), (noise, "noise"))
+    )
+    responses = None
+    if rooms is not None:
+        responses = PackedAudio(
+            rooms.files(), sample_rate, store, skip_broken=skip_broken, rooms=True, what="room"
+        )
+    _refuse_silent(sound, np.flatnonzero(sound.peaks < SILENT), "noise", skip_broken)
     shortest, longest = (round(s * sample_rate) for s in seconds)
-    usable = np.flatnonzero(talk.lengths >= shortest)
-    if usable.size == 0:
-        raise UserError(f"no speech file in '{speech.path}' lasts {seconds[0]} s or more")
     total = len(snr_db) * per_snr
-    order = np.concatenate([rng.permutation(usable) for _ in range(-(-total // usable.size))])[:total]
+    order, rng = draw_speech(talk, speech.path, total, max(shortest, 1), longest, seed, skip_broken)
 
     with pairs_in(folder) as made:
         rows = []
@@ -80,8 +95,8 @@ def build_test_set(
             clean = wet = talk.read(int(index), 0, longest)
             room = ""
             if responses is not None:
-                which = int(rng.integers(len(responses)))
-                wet, clean = reverberate(clean, responses.read(which), sample_rate, early_seconds)
+                which, response = responses.draw_whole(rng)
+                wet, clean = reverberate(clean, response, sample_rate, early_seconds)
                 room = responses.files[which].name
             source, disturbance = _noise(sound, rng, len(clean))
             disturbance = disturbance * (
@@ -142,14 +157,64 @@ def write_metadata(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
         writer.writerows(rows)
 
 
+def draw_speech(
+    talk: PackedAudio, place: str, total: int, shortest: int, longest: int, seed: int, skip_broken: bool
+) -> tuple[np.ndarray, np.random.Generator]:
+    """The speech files of a set in their order, without repetition while they last, none of them silent.
+
+    Args:
+        talk: speech to choose from.
+        place: where it is from, for messages.
+        total: files wanted.
+        shortest, longest: samples of an item; the beginning of a longer file is taken.
+        seed: of the order.
+        skip_broken: leave out silent files instead of refusing.
+
+    Returns:
+        Numbers of files, ``(total,)``, and the generator as it is after they were drawn.
+
+    Raises:
+        UserError: no file is long enough, or one is silent.
+    """
+    usable = np.flatnonzero(talk.lengths >= shortest)
+    if usable.size == 0:
+        raise UserError(f"no speech file in '{place}' lasts {shortest / talk.sample_rate:g} s or more")
+    while usable.size:
+        rng = np.random.default_rng(seed)
+        order = np.concatenate([rng.permutation(usable) for _ in range(-(-total // usable.size))])[:total]
+        drawn = np.unique(order)
+        levels = [augment.active_rms(talk.read(int(index), 0, longest)) for index in drawn]
+        silent = drawn[np.array(levels) < SILENT]
+        if not silent.size:
+            return order, rng
+        _refuse_silent(talk, silent, "speech", skip_broken)
+        usable = np.setdiff1d(usable, silent)
+    raise UserError(f"all speech files in '{place}' are silent: nothing above -80 dBFS")
+
+
+def _refuse_silent(pack: PackedAudio, silent: np.ndarray, what: str, skip_broken: bool) -> None:
+    if not silent.size:
+        return
+    named = ", ".join(f"'{pack.files[int(index)]}'" for index in silent[:3])
+    more = f" and {silent.size - 3} more" if silent.size > 3 else ""
+    said = f"{silent.size} of {len(pack)} {what} files are silent where they would be used: {named}{more}"
+    if not skip_broken:
+        raise UserError(f"{said}; remove them, or leave them out with set.skip_broken=true")
+    log.warning("%s; left out", said)
+
+
 def _noise(pool: PackedAudio, rng: np.random.Generator, length: int) -> tuple[Path, np.ndarray]:
     """A stretch of noise that is not silent, every file as likely as another, and the file it is from."""
-    while True:
+    for _ in range(_TRIES):
         index = int(rng.integers(len(pool)))
         audio = pool.read(index)
         if len(audio) < length:
             audio = np.tile(audio, -(-length // len(audio)))
         start = int(rng.integers(len(audio) - length + 1))
         audio = audio[start : start + length]
-        if augment.rms(audio) > 1e-4:
+        if augment.rms(audio) > SILENT:
             return pool.files[index], audio
+    raise UserError(
+        f"{_TRIES} draws of {length / pool.sample_rate:g} s of noise were all below -80 dBFS, the last from"
+        f" '{pool.files[index]}': the noise is too quiet, or nearly all of it is silence"
+    )

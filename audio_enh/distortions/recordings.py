@@ -11,7 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
+from audio_enh.data.channels import to_mono
 from audio_enh.data.packed import AudioFolder, PackedAudio
+from audio_enh.data.packing import room_channels
 from audio_enh.distortions.base import Audio
 from audio_enh.distortions.signals import resample
 from audio_enh.errors import AudioFileError
@@ -29,30 +31,40 @@ class Sounds(Protocol):
 
 
 @functools.lru_cache(maxsize=64)
-def _load(path: Path, sample_rate: int) -> Audio:
-    audio, rate = read_audio(path)
-    mono = audio.mean(axis=0, keepdims=True)
-    if not np.isfinite(mono).all():
-        raise AudioFileError(f"{path} contains NaN or infinite samples")
-    if mono.size == 0:
-        raise AudioFileError(f"{path} has no samples")
-    return resample(mono, rate, sample_rate)[0]
+def _load(path: Path, sample_rate: int, rooms: bool) -> Audio:
+    """``(channels, samples)``: one channel, or all those of a room."""
+    if rooms:
+        audio, rate = room_channels(path)
+    else:
+        audio, rate = read_audio(path)
+        if not np.isfinite(audio).all():
+            raise AudioFileError(f"{path} contains NaN or infinite samples")
+        if audio.size == 0:
+            raise AudioFileError(f"{path} has no samples")
+        audio = to_mono(audio)[0][None]
+    return resample(audio, rate, sample_rate)
 
 
 @dataclass(frozen=True)
 class SoundFiles:
-    """Files, read when they are drawn; the last 64 stay in memory. Each file is as likely as any other."""
+    """Files, read when they are drawn; the last 64 stay in memory. Each file is as likely as any other.
+
+    Attributes:
+        files: audio files.
+        rooms: they are room responses: each of their channels is one to draw.
+    """
 
     files: Sequence[Path]
+    rooms: bool = False
 
     @classmethod
-    def below(cls, folder: str) -> SoundFiles:
+    def below(cls, folder: str, rooms: bool = False) -> SoundFiles:
         """The audio files in a folder or manifest.
 
         Raises:
             UserError: there are none.
         """
-        return cls(tuple(AudioFolder(folder).files()))
+        return cls(tuple(AudioFolder(folder).files()), rooms)
 
     def draw(self, rng: np.random.Generator, length: int, sample_rate: int) -> Audio:
         audio = self.whole(rng, sample_rate)
@@ -63,7 +75,8 @@ class SoundFiles:
         return np.resize(np.roll(audio, -start), length)
 
     def whole(self, rng: np.random.Generator, sample_rate: int) -> Audio:
-        return _load(self.files[int(rng.integers(len(self.files)))], sample_rate)
+        channels = _load(self.files[int(rng.integers(len(self.files)))], sample_rate, self.rooms)
+        return channels[int(rng.integers(len(channels))) if len(channels) > 1 else 0]
 
 
 @dataclass(frozen=True)
@@ -80,13 +93,14 @@ class PackedSounds:
         return resample(audio[None], rate, sample_rate)[0, :length]
 
     def whole(self, rng: np.random.Generator, sample_rate: int) -> Audio:
-        audio = self.packed.read(int(rng.integers(len(self.packed))))
+        _, audio = self.packed.draw_whole(rng)
         return resample(audio[None], self.packed.sample_rate, sample_rate)[0]
 
 
 def _bundled(package: str, folder: str) -> SoundFiles:
     place = Path(str(resources.files(package))) / folder
-    return SoundFiles(tuple(sorted(p for p in place.iterdir() if p.suffix in (".flac", ".ogg"))))
+    files = tuple(sorted(p for p in place.iterdir() if p.suffix in (".flac", ".ogg")))
+    return SoundFiles(files, rooms=folder == "rooms")
 
 
 @dataclass(frozen=True)
@@ -111,10 +125,25 @@ class Recordings:
         noise: AudioFolder | None = None,
         talkers: AudioFolder | None = None,
         rooms: AudioFolder | None = None,
+        skip_broken: bool = False,
     ) -> Recordings:
-        """Recordings decoded to ``sample_rate`` in Hz into ``cache``; bundled ones where None or empty."""
+        """Recordings decoded to ``sample_rate`` in Hz into ``cache``; bundled ones where None or empty.
+
+        Raises:
+            AudioFileError: files cannot be used, unless ``skip_broken``.
+        """
         folders = {"noise": noise, "talkers": talkers, "rooms": rooms}
         found = {name: folder.files() for name, folder in folders.items() if folder is not None}
-        return cls(
-            **{n: PackedSounds(PackedAudio(files, sample_rate, cache)) for n, files in found.items() if files}
-        )
+        packs = {
+            name: PackedAudio(
+                files,
+                sample_rate,
+                cache,
+                skip_broken=skip_broken,
+                rooms=name == "rooms",
+                what=name.rstrip("s"),
+            )
+            for name, files in found.items()
+            if files
+        }
+        return cls(**{name: PackedSounds(pack) for name, pack in packs.items()})

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import soundfile
 
 from audio_enh.data.packed import PackedAudio
 from audio_enh.distortions import (
@@ -136,6 +137,15 @@ def test_what_cannot_be_had_is_left_out(monkeypatch: pytest.MonkeyPatch):
     drawn = {step.kind.name() for item in range(2000) for step in damage.draw(generator(item))}
     assert not drawn & set(damage.missing)
     assert "mp3" in drawn
+
+
+def test_channels_of_a_room_are_drawn_and_not_averaged(tmp_path):
+    response = np.zeros((8000, 2), np.float32)
+    response[[100, 140], [0, 1]] = 1
+    soundfile.write(tmp_path / "room.wav", response, 16000, "FLOAT")
+    rooms = SoundFiles.below(str(tmp_path), rooms=True)
+    seen = {tuple(np.flatnonzero(rooms.whole(generator(i), 16000))) for i in range(20)}
+    assert seen == {(100,), (140,)}
 
 
 def test_sounds_from_folders_and_from_packed_data(tmp_path):

@@ -118,6 +118,29 @@ def test_room_keeps_the_direct_sound_in_place():
     assert np.sum((wet - target) ** 2) > 0
 
 
+@pytest.mark.parametrize("early_seconds", [0.0, 0.001, 0.05])
+def test_direct_sound_is_whole(early_seconds):
+    """With any early part the wet signal keeps its level, and a dry target is the speech itself."""
+    rng = np.random.default_rng(0)
+    audio = rng.standard_normal(RATE).astype(np.float32)
+    response = np.zeros(RATE // 4, np.float32)
+    response[300:304] = 0.3, 1, -0.5, 0.2  # a loudspeaker's direct sound
+    response[1500:] = 0.02 * rng.standard_normal(len(response) - 1500)
+    wet, target = reverberate(audio, response, RATE, early_seconds)
+    expected = np.convolve(audio, response[300:304])[1 : 1 + RATE]
+    assert np.corrcoef(target, expected)[0, 1] > 0.99999
+    assert augment.rms(target) == pytest.approx(augment.rms(audio), rel=1e-5)
+    direct = np.dot(wet, target) / np.dot(target, target)
+    assert direct == pytest.approx(1, abs=0.02)
+
+
+def test_dry_target_in_training(sources):
+    draw = mixer(sources, reverb=1.0, early_seconds=0.0)
+    assert all(np.isfinite(draw(np.random.default_rng(seed), RATE).noisy).all() for seed in range(5))
+    with pytest.raises(ValueError, match="early_seconds"):
+        MixConfig(early_seconds=-0.1)
+
+
 @pytest.mark.parametrize("name", ["coloured_noise", "hum", "clicks"])
 def test_synthetic_noise_has_unit_level(name):
     rng = np.random.default_rng(1)

@@ -132,7 +132,7 @@ def test_data_module_spreads_validation_over_the_files(pairs):
 def test_pairs_need_their_partner_and_its_length(pairs, tmp_path):
     for side, samples in (("noisy", 100), ("clean", 90)):
         (tmp_path / side).mkdir()
-        soundfile.write(tmp_path / side / "x.wav", np.zeros(samples), RATE)
+        soundfile.write(tmp_path / side / "x.wav", np.full(samples, 0.1), RATE)
     with pytest.raises(UserError, match="equally long"):
         dataset(tmp_path)
     (tmp_path / "clean" / "x.wav").rename(tmp_path / "clean" / "y.wav")

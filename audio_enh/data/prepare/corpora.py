@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from audio_enh.data.packed import EXTENSIONS
+from audio_enh.data.folders import audio_below
 from audio_enh.errors import UserError
 
 KINDS = ("speech", "noise", "rir", "pairs")
@@ -70,8 +70,8 @@ def voicebank_demand(root: Path) -> list[Entry]:
     entries = []
     for stem, given in (("trainset_28spk_wav", None), ("testset_wav", "test")):
         noisy, clean = (_folder(root, f"{side}_{stem}") for side in ("noisy", "clean"))
-        originals = {path.stem: path for path in _audio(clean)}
-        for path in _audio(noisy):
+        originals = {path.stem: path for path in audio_below(clean)}
+        for path in audio_below(noisy):
             speaker = path.stem.split("_")[0]
             split = given or ("valid" if speaker in ("p226", "p287") else "train")
             original = originals.get(path.stem)
@@ -89,7 +89,7 @@ def ears(root: Path) -> list[Entry]:
     wordless = ("interjection", "melodic", "nonverbal", "vegetative")
     held_out = {"valid": ("p100", "p101"), "test": tuple(f"p{n}" for n in range(102, 108))}
     entries = []
-    for path in _audio(root):
+    for path in audio_below(root):
         speaker = next((part for part in path.parts[::-1] if re.fullmatch(r"p\d{3}", part)), None)
         if speaker is None or path.stem.startswith(wordless):
             continue
@@ -106,7 +106,7 @@ def libritts(root: Path) -> list[Entry]:
         split = splits.get(folder.name.split("-")[0])
         if split is None or not re.fullmatch(r"(train|dev|test)-(clean|other)(-\d+)?", folder.name):
             continue
-        for path in _audio(folder):
+        for path in audio_below(folder):
             speaker = path.relative_to(folder).parts[0]
             entries.append(Entry(path, f"{split}/{speaker}/{path.stem}", "speech", split, speaker))
     return _found(entries, root, "train-clean-100, dev-clean and the like")
@@ -117,9 +117,9 @@ def wham(root: Path) -> list[Entry]:
     entries = []
     for code, split in (("tr", "train"), ("cv", "valid"), ("tt", "test")):
         for folder in sorted(path for path in root.rglob(code) if path.is_dir()):
-            entries += [Entry(path, f"{split}/{path.stem}", "noise", split) for path in _audio(folder)]
+            entries += [Entry(path, f"{split}/{path.stem}", "noise", split) for path in audio_below(folder)]
     for folder in sorted(root.rglob("audio")):
-        for path in _audio(folder) if folder.is_dir() and folder.parent.name == "high_res_wham" else ():
+        for path in audio_below(folder) if folder.is_dir() and folder.parent.name == "high_res_wham" else ():
             split = by_hash(path.stem)
             entries.append(Entry(path, f"{split}/{path.stem}", "noise", split))
     return _found(entries, root, "wham_noise/tr, cv, tt or high_res_wham/audio")
@@ -137,7 +137,7 @@ def dns(root: Path) -> list[Entry]:
         if "test_set" in folder.parts or any("testset" in part for part in folder.parts):
             continue
         kind = {"i": "rir", "n": "noise", "c": "speech"}[folder.name[0]]
-        for path in _audio(folder):
+        for path in audio_below(folder):
             reader = re.search(r"reader_(\d+)", path.stem)
             group = reader.group(1) if reader else path.stem
             name = path.relative_to(folder).with_suffix("").as_posix()
@@ -146,8 +146,8 @@ def dns(root: Path) -> list[Entry]:
             entries.append(Entry(path, f"{kind}/{split}/{name}", kind, split, speaker))
     for condition in ("no_reverb", "with_reverb"):
         for folder in sorted(root.rglob(f"synthetic/{condition}")):
-            originals = {_fileid(path): path for path in _audio(folder / "clean")}
-            for path in _audio(folder / "noisy"):
+            originals = {_fileid(path): path for path in audio_below(folder / "clean")}
+            for path in audio_below(folder / "noisy"):
                 original = originals.get(_fileid(path))
                 if original is None:
                     raise UserError(f"'{path}' has no clean file of its fileid in '{folder / 'clean'}'")
@@ -173,9 +173,9 @@ def folder(root: Path, kind: str, valid_fraction: float = 0.05) -> list[Entry]:
     originals: dict[Path, Path] = {}
     if kind == "pairs":
         clean = _folder(root, "clean")
-        originals = {path.relative_to(clean).with_suffix(""): path for path in _audio(clean)}
+        originals = {path.relative_to(clean).with_suffix(""): path for path in audio_below(clean)}
     entries = []
-    for path in _audio(base):
+    for path in audio_below(base):
         name = path.relative_to(base).with_suffix("")
         group = name.parts[0]
         split = by_hash(group, valid_fraction)
@@ -194,10 +194,6 @@ def by_hash(group: str, valid_fraction: float = 0.05) -> str:
     """``"valid"`` or ``"train"``, always the same for a group and independent of the others."""
     number = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big")
     return "valid" if number / 2**64 < valid_fraction else "train"
-
-
-def _audio(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
 
 
 def _folder(root: Path, name: str) -> Path:
