@@ -118,7 +118,7 @@ def write_pack(
             data, index = Path(temporary, "data"), Path(temporary, "index.npz")
             with data.open("wb") as file:
                 content = _write_samples(sources, sample_rate, file, Path(temporary), rooms)
-            np.savez(index, **content)
+            np.savez(index, allow_pickle=False, **content)
             data.replace(data_path)
             index.replace(index_path)
     except OSError as error:
