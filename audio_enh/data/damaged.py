@@ -96,6 +96,8 @@ class DamageData(TrainingData):
         damage = self._damage(noise=self.noise, rooms=self.rooms, talkers=self.talkers)
         speech = self._pack(self.speech.files(), "speech")
         self.train_set = DamagedDataset(speech, damage, self.seconds, self.seed)
+        if self.valid_items == 0:
+            return
         damage = self._damage(noise=self.valid_noise, rooms=self.valid_rooms)
         speech = self._pack(self.valid_speech.files(), "speech")
         self.valid_set = DamagedDataset(speech, damage, self.valid_seconds, 0, kinds=ROUND)

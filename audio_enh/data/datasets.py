@@ -291,7 +291,10 @@ class MixtureData(TrainingData):
         }
         validation = {"speech": self.valid_speech, "noise": self.valid_noise, "rooms": self.valid_rooms}
         self.train_set = MixtureDataset(self._mixer(training, self.mix), self.seconds, self.seed)
-        self.valid_set = MixtureDataset(self._mixer(validation, self.valid_mix), self.valid_seconds, seed=0)
+        if self.valid_items:
+            self.valid_set = MixtureDataset(
+                self._mixer(validation, self.valid_mix), self.valid_seconds, seed=0
+            )
 
     def _mixer(self, folders: dict[str, AudioFolder | None], mix: MixConfig) -> Mixer:
         files = {name: folder.files() for name, folder in folders.items() if folder is not None}
@@ -333,6 +336,8 @@ class PairedData(TrainingData):
             remix=self.remix,
             band_mask=self.band_mask,
         )
+        if self.valid_items == 0:
+            return
         noisy, clean = self.valid_pairs.files()
         if len(noisy) > self.valid_items:
             chosen = np.linspace(0, len(noisy) - 1, self.valid_items).round().astype(int)

@@ -122,6 +122,10 @@ def run_recipe(name: str, function: Callable[[DictConfig], Any], overrides: Sequ
             flags.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(sorted(named))}]")
         sys.argv = [f"audio-enh {name}", *flags, *words]
         hydra.main(version_base="1.3", config_path=RECIPES, config_name=name)(job)()
+    except KeyboardInterrupt:
+        if job.records is not None:
+            shutil.rmtree(job.records, ignore_errors=True)
+        raise
     except Exception as error:
         # Hydra makes the run's folder and opens its log.
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error

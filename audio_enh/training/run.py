@@ -116,7 +116,12 @@ def _make_trainer(config: DictConfig, out: Path, own: list[Callback]) -> lightni
     # Lightning advertises other products there.
     said = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     said.addFilter(lambda record: "Tip:" not in str(record.msg))
-    warnings.filterwarnings("ignore", ".*resuming from a checkpoint that ended before the epoch ended.*")
+    for untrue in (  # here: the sampler goes on in the epoch; what is monitored is checked
+        "resuming from a checkpoint that ended before the epoch ended",
+        "could not find the monitored key",
+        "exists and is not empty",
+    ):
+        warnings.filterwarnings("ignore", f".*{untrue}")
     trainer = hydra.utils.instantiate(config.trainer, callbacks=callbacks, default_root_dir=str(out))
     trainer.strategy.checkpoint_io = StateFiles()
     return trainer

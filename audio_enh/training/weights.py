@@ -9,11 +9,19 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from audio_enh.eval.metrics import METRICS
 from audio_enh.training.stopping import RunStopped, StopRequest
 
 log = logging.getLogger(__name__)
 
 _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+
+
+def is_distance(monitor: str) -> bool:
+    """Whether smaller values are better of what is logged under this name."""
+    kind, _, name = monitor.partition("/")
+    distances = {"loss", "unscored", *(metric.name for metric in METRICS if not metric.higher_is_better)}
+    return kind == "train" or name.partition("/")[0] in distances
 
 
 class WeightFiles(ModelCheckpoint):
@@ -22,12 +30,13 @@ class WeightFiles(ModelCheckpoint):
     Args:
         folder: of the files.
         filename: see Lightning's class.
-        monitor: value of validation of which the largest is best; None: the latest.
+        monitor: value by which the best are chosen, the largest or the smallest as it is meant; None: the latest.
     """
 
     def __init__(self, folder: Path, filename: str, monitor: str | None = None):
+        mode = "min" if monitor is not None and is_distance(monitor) else "max"
         super().__init__(
-            folder, filename, monitor=monitor, mode="max", enable_version_counter=monitor is not None
+            folder, filename, monitor=monitor, mode=mode, enable_version_counter=monitor is not None
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,15 +1,21 @@
 """One bad batch leaves no trace; many in a row end the run; broken weights are never written."""
 
+from functools import partial
+from types import SimpleNamespace
+
+import lightning
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
-from audio_enh.data.datasets import MixtureDataset
+from audio_enh.data.datasets import Batch, MixtureDataset
 from audio_enh.errors import UserError
 from audio_enh.training import recipes
 from audio_enh.training.finite import MOST_IN_A_ROW, FiniteSteps, mark_broken
 from audio_enh.training.state import StateFiles, read_state
+from audio_enh.training.universe_adversarial import AdversarialTask
 
 
 @pytest.fixture
@@ -28,9 +34,8 @@ def broken_items(monkeypatch):
 
 
 def train(out, debug_run, *overrides):
-    recipes.train(
-        ["experiment=debug", "seed=5", f"out={out}", f"data.cache={debug_run / 'cache'}", *overrides]
-    )
+    common = ["experiment=debug", "seed=5", "data.valid_items=0", f"data.cache={debug_run / 'cache'}"]
+    recipes.train([*common, f"out={out}", *overrides])
     return torch.load(out / "weights" / "last.ckpt", weights_only=True)
 
 
@@ -119,6 +124,49 @@ def test_a_finite_loss_is_the_same_to_the_bit():
     x.grad = None
     mark_broken(x.square().mean()).backward()
     assert torch.equal(x.grad, plain)
+
+
+class Pair(nn.Module):
+    """A model of one layer with a discriminator of one layer."""
+
+    trained = ()
+
+    def __init__(self):
+        super().__init__()
+        self.discriminators = nn.Linear(1, 1)
+
+    def run(self, model, batch):
+        return SimpleNamespace(clean=batch.clean, estimate=model(batch.noisy))
+
+    def discriminator_total(self, clean, estimate):
+        return (self.discriminators(estimate.detach()) - self.discriminators(clean)).mean().square()
+
+    def total(self, model, outcome):
+        return (outcome.estimate - outcome.clean).square().mean() + self.discriminators(
+            outcome.estimate
+        ).mean(), {}
+
+
+def test_adversarial_training_skips_the_steps_of_both(tmp_path):
+    torch.manual_seed(0)
+    task = AdversarialTask(nn.Linear(1, 1), Pair(), partial(torch.optim.Adam, lr=0.1), 3, warmup_steps=0)
+    values = torch.tensor([[1.0], [torch.nan], [2.0]])
+    items = [Batch(v, torch.ones(1), torch.tensor(0.0), torch.tensor(i)) for i, v in enumerate(values)]
+    trainer = lightning.Trainer(
+        max_steps=3,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(task, DataLoader(items, batch_size=1))
+    assert trainer.global_step == 3
+    assert (task.steps.skipped, task.judging_steps.skipped) == (1, 1)
+    assert all(parameter.isfinite().all() for parameter in task.parameters())
+    for optimizer in trainer.optimizers:
+        assert {int(state["step"]) for state in optimizer.state.values()} == {2}
 
 
 @pytest.mark.parametrize("broken", ["state_dict", "current_model_state", "optimizer_states"])

@@ -43,6 +43,7 @@ PARAMETERS = {"sgmse_vbdmd": 65_590_822, "sb_vbdmd": 65_590_822, "sgmse_ears_48k
 def test_experiment_composes_and_instantiates(name):
     config = composed(f"experiment={name}")
     assert config.info.name != "custom"
+    assert config.data.steps_per_epoch % config.trainer.accumulate_grad_batches == 0
     model = hydra.utils.instantiate(config.model)
     assert isinstance(model, EnhancementModel)
     assert model.sample_rate == config.data.sample_rate
