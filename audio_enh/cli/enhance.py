@@ -86,12 +86,23 @@ def enhance(
             help="Replace outputs that are there instead of skipping them.",
         ),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            "--track",
+            rich_help_panel=RUNNING,
+            metavar="N|all|NAME",
+            show_default=False,
+            help="Which sound of a recording that has several (desktop, game, microphone): its number, title or "
+            "language. By default the one that players choose. The others are kept as they are.",
+        ),
+    ] = None,
     allow_truncated: Annotated[
         bool,
         typer.Option(
             "--allow-truncated",
             rich_help_panel=RUNNING,
-            help="Use what is there of files that are cut short or damaged.",
+            help="Use what is there of files that are cut short or damaged, and fill holes of hours.",
         ),
     ] = False,
     steps: Annotated[
@@ -241,6 +252,7 @@ def enhance(
                 "combine": combine.value,
                 "uncertainty": uncertainty,
                 "allow_truncated": allow_truncated,
+                "track": track,
                 "sampler_options": _key_values(sampler_option or []),
             },
             windows_per_call=batch,

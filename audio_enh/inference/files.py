@@ -13,8 +13,10 @@ from audio_enh.errors import UserError
 from audio_enh.inference.band import UpperBand
 from audio_enh.inference.enhancer import Enhancer
 from audio_enh.inference.pool import WindowPool
-from audio_enh.io import AudioInfo, AudioReader, AudioWriter
+from audio_enh.io import AtomicTarget, AudioInfo, AudioReader, AudioWriter, count_tracks
+from audio_enh.io.atomic import remove_leftovers
 from audio_enh.io.discover import shorten_name
+from audio_enh.io.remux import holds_several_tracks
 from audio_enh.models.generative import GenerativeModel
 
 
@@ -57,6 +59,9 @@ class FileOptions:
             :meth:`Enhancer.enhance`.
         uncertainty: write how far the draws of a generative model are apart as well, see :func:`curve_paths`.
         allow_truncated: use what is there of a source that is cut short or damaged, with a warning.
+        track: which sound of a source that has several: its number from 1, title or language, or ``all``, one after
+            the other. By default the one that players choose. The others are kept as they are, where the target has
+            a place for them.
     """
 
     seed: int | None = None
@@ -68,6 +73,7 @@ class FileOptions:
     combine: Literal["mean", "median"] = "mean"
     uncertainty: bool = False
     allow_truncated: bool = False
+    track: str | None = None
     sampler_options: Mapping[str, Any] | None = None
 
 
@@ -203,10 +209,63 @@ def _enhance(
     on_open: Callable[[AudioInfo], None] | None = None,
 ) -> Generator[bool, None, FileStats]:
     """Yields after every block; True where only windows in the pool are still to be done."""
+    if str(target) != "-":
+        remove_leftovers(Path(target))
+    count = count_tracks(source) if options.track == "all" else 1
+    if count == 1:
+        if options.track == "all":
+            options = replace(options, track=None)
+        return (yield from _enhance_track(enhancer, source, target, options, pool, on_block, on_open))
+    if not holds_several_tracks(target) or options.uncertainty:
+        raise UserError(
+            f"{target} has no place for the {count} sound tracks of {source}: name an output such as .mkv or "
+            ".mp4, or one track with --track"
+        )
+    done: list[FileStats] = []
+    between: AtomicTarget | None = None
+    try:
+        for number in range(1, count + 1):
+            former, between = between, None if number == count else AtomicTarget(Path(target))
+            try:
+                stats = yield from _enhance_track(
+                    enhancer,
+                    source if former is None else former.temporary,
+                    target if between is None else between.temporary,
+                    replace(options, track=str(number)),
+                    pool,
+                    on_block,
+                    on_open,
+                )
+            finally:
+                if former is not None:
+                    former.discard()
+            done.append(stats)
+    finally:
+        if between is not None:
+            between.discard()
+    return replace(
+        done[-1],
+        seconds=sum(stats.seconds for stats in done),
+        elapsed=sum(stats.elapsed for stats in done),
+        clipped=sum(stats.clipped for stats in done),
+        warnings=tuple(dict.fromkeys(line for stats in done for line in stats.warnings)),
+    )
+
+
+def _enhance_track(
+    enhancer: Enhancer,
+    source: str | Path,
+    target: str | Path,
+    options: FileOptions,
+    pool: WindowPool,
+    on_block: Callable[[float], None] | None,
+    on_open: Callable[[AudioInfo], None] | None,
+) -> Generator[bool, None, FileStats]:
+    """Yields after every block; True where only windows in the pool are still to be done."""
     if options.uncertainty and (options.samples < 2 or str(target) == "-"):
         raise UserError("the uncertainty takes 2 samples or more, and a file as output to stand beside")
     generative = isinstance(enhancer.model, GenerativeModel)
-    with AudioReader(source, allow_truncated=options.allow_truncated) as reader:
+    with AudioReader(source, allow_truncated=options.allow_truncated, track=options.track) as reader:
         info = reader.info
         if on_open is not None:
             on_open(info)

@@ -4,7 +4,7 @@ from audio_enh.io.atomic import AtomicTarget, terminate_as_interrupt
 from audio_enh.io.containers import AUDIO_EXTENSIONS
 from audio_enh.io.discover import FoundAudio, LeftOut, find_audio, plan_outputs
 from audio_enh.io.info import AudioInfo
-from audio_enh.io.reader import AudioReader, probe, read_audio
+from audio_enh.io.reader import AudioReader, count_tracks, probe, read_audio
 from audio_enh.io.samples import count_nonfinite, replace_nonfinite
 from audio_enh.io.writer import AudioWriter, write_audio
 
@@ -17,6 +17,7 @@ __all__ = [
     "FoundAudio",
     "LeftOut",
     "count_nonfinite",
+    "count_tracks",
     "find_audio",
     "plan_outputs",
     "probe",

@@ -7,6 +7,9 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+#: Chunks or boxes of a file, at most: a gigabyte of zeros would be a hundred million empty ones.
+MOST = 10_000
+
 
 def is_unknown_size(size: int) -> bool:
     """Whether a 32-bit size is what programs write when they stream and cannot know.
@@ -40,29 +43,114 @@ def iff_kind(file: BinaryIO) -> bytes:
     return b""
 
 
+def is_name(name: bytes) -> bool:
+    """Whether this can be the name of a chunk: four printable characters, and not only spaces."""
+    return len(name) == 4 and all(32 <= byte < 127 for byte in name) and name != b"    "
+
+
 def iff_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """Chunks of a WAV or AIFF file, in order; the last one may promise more than there is."""
+    """Chunks of a WAV or AIFF file, in order; the last one may promise more than there is.
+
+    Ends where no chunk follows: at the end of the file, at zeros that fill it up, or at sound that its own chunk does
+    not announce.
+    """
     kind = iff_kind(file)
     order = ">" if kind == b"FORM" else "<"
     end = file_size(file)
     data_size = 0
     position = 12 if kind else end
-    while position + 8 <= end:
+    for _ in range(MOST):
+        if position + 8 > end:
+            return
         file.seek(position)
         name, size = struct.unpack(order + "4sI", file.read(8))
+        if not is_name(name):
+            return
         if name == b"ds64" and size >= 16:  # RF64 keeps its 64-bit sizes here
-            data_size = struct.unpack("<8xQ", file.read(16))[0]
+            data_size = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
         if name == b"data" and size == 0xFFFFFFFF and kind in (b"RF64", b"BW64"):
             size = data_size
         yield Chunk(name, position + 8, size)
         position += 8 + size + size % 2
 
 
+def unread(file: BinaryIO, start: int, order: str) -> int:
+    """Bytes from ``start`` to the end of a WAV or AIFF file that are no chunk, no zeros and no ID3v1 tag.
+
+    Args:
+        file: the file.
+        start: where a chunk should begin.
+        order: ``<`` for WAV, ``>`` for AIFF.
+    """
+    end = file_size(file)
+    position = start
+    for _ in range(MOST):
+        if position >= end:
+            return 0
+        file.seek(position)
+        head = file.read(8)
+        if len(head) == 8 and is_name(head[:4]):
+            size = struct.unpack(order + "I", head[4:])[0]
+            if position + 8 + size <= end:
+                position += 8 + size + size % 2
+                continue
+        break
+    file.seek(position)
+    if end - position == 128 and file.read(3) == b"TAG":
+        return 0
+    return 0 if _only_zeros(file, position) else end - position
+
+
+def _only_zeros(file: BinaryIO, position: int) -> bool:
+    """As far as is worth looking."""
+    file.seek(position)
+    for _ in range(64):
+        block = file.read(1 << 20)
+        if block.count(0) < len(block):
+            return False
+    return True
+
+
+def w64_chunks(file: BinaryIO) -> Iterator[Chunk]:
+    """Chunks of a Sony Wave64 file; their names are the first four characters of what identifies them."""
+    end = file_size(file)
+    position = 40
+    for _ in range(MOST):
+        if position + 24 > end:
+            return
+        file.seek(position)
+        name, size = struct.unpack("<4s12xQ", file.read(24))
+        if size < 24:
+            return
+        yield Chunk(name, position + 24, size - 24)
+        position += size + -size % 8
+
+
+def caf_chunks(file: BinaryIO) -> Iterator[Chunk]:
+    """Chunks of a Core Audio file; a size of -1 (until the end) is resolved."""
+    end = file_size(file)
+    position = 8
+    for _ in range(MOST):
+        if position + 12 > end:
+            return
+        file.seek(position)
+        name, size = struct.unpack(">4sq", file.read(12))
+        if size < 0:
+            size = end - position - 12
+        yield Chunk(name, position + 12, size)
+        position += 12 + size
+
+
 def mp4_boxes(file: BinaryIO) -> Iterator[Chunk]:
-    """Top-level boxes of an MP4 or QuickTime file; size 0 (until the end) is resolved."""
+    """Top-level boxes of an MP4 or QuickTime file; size 0 (until the end) is resolved.
+
+    A recording in fragments has two boxes for each of some seconds.
+    """
     end = file_size(file)
     position = 0
-    while position + 8 <= end:
+    for _ in range(100 * MOST):
+        if position + 8 > end:
+            return
         file.seek(position)
         size, name = struct.unpack(">I4s", file.read(8))
         header = 8
@@ -73,7 +161,7 @@ def mp4_boxes(file: BinaryIO) -> Iterator[Chunk]:
             size, header = struct.unpack(">Q", extended)[0], 16
         elif size == 0:
             size = end - position
-        if size < header:  # not a box: whatever follows is not ours to judge
+        if size < header or not any(name):  # not a box: whatever follows is not ours to judge
             return
         yield Chunk(name, position + header, size - header)
         position += size

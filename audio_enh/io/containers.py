@@ -83,6 +83,9 @@ FFMPEG_MUXERS: dict[str, str] = {
     ".wv": "wv",
 }
 
+#: The same for FLAC in Ogg: what else these extensions hold is written by libsndfile.
+OGG_MUXERS: dict[str, str] = {".ogg": "ogg", ".oga": "ogg"}
+
 #: Extensions that are read, but that nothing here can write, and what an output gets instead: FLAC for lossless
 #: sound, AAC in MP4 for lossy, WAV where the sound is plain samples, Matroska and QuickTime for films.
 READ_ONLY: dict[str, str] = {

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from audio_enh.errors import AudioFileError, DependencyError, UserError
 from audio_enh.io.atomic import AtomicTarget, write_error
 from audio_enh.io.codecs import choose_codec, depth_of
-from audio_enh.io.containers import FFMPEG_MUXERS
+from audio_enh.io.containers import FFMPEG_MUXERS, OGG_MUXERS
 from audio_enh.io.ffmpeg import (
     FFmpeg,
     FFmpegFailure,
@@ -142,7 +142,7 @@ class FFmpegSink:
         self.warnings: list[str] = []
         self._path, self._target = path, target
         program = require_program("ffmpeg", str(target))
-        muxer = FFMPEG_MUXERS[target.suffix.lower()]
+        muxer = (FFMPEG_MUXERS | OGG_MUXERS)[target.suffix.lower()]
         self._source: Container | None = None
         self._streams: list[Stream] = []
         self._tags = dict(like.tags) if like is not None else {}

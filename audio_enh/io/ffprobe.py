@@ -313,7 +313,7 @@ def probe_ffmpeg(path: Path, integrity: Integrity, track: int | None = None) -> 
     if len(sounds) > 1 and track is None:
         warnings.append(
             f"{path} has {len(sounds)} sound tracks: number {container.track} "
-            f"{describe_track(container.audio)} is read"
+            f"{describe_track(container.audio)} is read (--track chooses)"
         )
     frames = container.frames
     if frames is None and container.duration is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Backend = Literal["soundfile", "ffmpeg", "pipe"]
+Backend = Literal["soundfile", "ffmpeg", "own", "pipe"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class AudioInfo:
             will tell.
         format: container: libsndfile's name (``WAV``, ``FLAC``, ...) or ffmpeg's demuxer (``mov,mp4,...``).
         subtype: sample format: libsndfile's name (``PCM_16``, ``VORBIS``, ...) or ffmpeg's codec (``aac``).
-        backend: what reads it.
+        backend: what reads it; ``own`` for WAV files that libsndfile would misread, ``pipe`` for what can be read
+            only once.
         endian: byte order as libsndfile names it: ``FILE`` (the container's default), ``LITTLE``, ``BIG``.
         bits: of a sample, where the sound is lossless and that is known.
         bit_rate: of the audio in bits per second; None for uncompressed audio or when unknown.

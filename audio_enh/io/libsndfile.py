@@ -35,6 +35,16 @@ _BITS = {
     "ALAC_32": 32,
     "DWVW_24": 24,
 }
+#: Bytes of a sample of plain formats.
+UNCOMPRESSED_BYTES = {
+    "PCM_U8": 1,
+    "PCM_S8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
 #: What libsndfile says of a FLAC stream whose encoder wrote into a pipe.
 _UNKNOWN_FRAMES = 2**62
 
@@ -76,6 +86,7 @@ def probe_soundfile(path: Path, integrity: Integrity) -> AudioInfo:
     file, frames = _open(path, integrity)
     with file:
         truncated = integrity.truncated
+        frames = _without_chunks(frames, file.subtype, file.channels, integrity)
         if truncated is None and file.format == "FLAC" and frames and not _flac_has_end(path, frames):
             truncated = "cut short: it ends before the last of the samples its header promises"
         return AudioInfo(
@@ -92,6 +103,14 @@ def probe_soundfile(path: Path, integrity: Integrity) -> AudioInfo:
             truncated=truncated,
             warnings=tuple(f"{path}: {line}" for line in integrity.warnings),
         )
+
+
+def _without_chunks(frames: int | None, subtype: str, channels: int, integrity: Integrity) -> int | None:
+    """Frames without the chunks behind the sound, which libsndfile counts in W64 files."""
+    size = channels * UNCOMPRESSED_BYTES.get(subtype, 0)
+    if frames is None or integrity.sound_bytes is None or not size:
+        return frames
+    return min(frames, integrity.sound_bytes // size)
 
 
 def _flac_has_end(path: Path, frames: int) -> bool:
@@ -135,9 +154,13 @@ class SoundFileSource:
         assert info.path is not None
         self.info = info
         self._file, _ = _open(info.path, integrity)
+        self._left = info.frames if integrity.sound_bytes is not None else None
 
     def read(self, frames: int) -> NDArray[np.float32]:
         """Up to ``frames`` frames, ``(n, channels)``; 0 frames at the end."""
+        if self._left is not None:
+            frames = min(frames, self._left)
+            self._left -= frames
         try:
             return self._file.read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:

@@ -1,25 +1,40 @@
 """Tags and everything else around the audio, carried over byte for byte within one container.
 
 libsndfile knows ten tags and drops the rest: pictures, ReplayGain, broadcast (bext), iXML, cue points. Where
-input and output are of the same kind, the blocks are copied as they are instead.
+input and output are of the same kind, the blocks are copied as they are instead; what describes samples that are no
+longer there (a checksum, a measured loudness) is not.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from audio_enh.io import mp3, ogg
-from audio_enh.io.chunks import file_size, iff_chunks, iff_kind, splice
+from audio_enh.io.chunks import (
+    MOST,
+    Chunk,
+    caf_chunks,
+    file_size,
+    iff_chunks,
+    iff_kind,
+    splice,
+    unread,
+    w64_chunks,
+)
+from audio_enh.io.flac import seek_table
 
 #: Chunks that describe the encoding or only fill space; all others travel.
-_AUDIO_CHUNKS = {b"fmt ", b"data", b"fact", b"PEAK", b"ds64", b"levl", b"slnt", b"wavl"}
+_AUDIO_CHUNKS = {b"fmt ", b"data", b"fact", b"PEAK", b"ds64", b"levl", b"slnt", b"wavl", b"MD5 "}
 _FILLERS = {b"JUNK", b"junk", b"PAD ", b"FLLR", b"filr"}
 _AIFF_CHUNKS = {b"COMM", b"SSND", b"FVER", b"PEAK", b"CHAN"}
+_CAF_CHUNKS = {b"desc", b"data", b"free", b"chan", b"pakt", b"kuki", b"ovvw", b"peak", b"edct"}
 _LARGEST = 64 << 20
-_FLAC_COPIED = {4, 5, 6}  # VORBIS_COMMENT, CUESHEET, PICTURE
+_FLAC_COPIED = {2, 4, 5, 6}  # APPLICATION, VORBIS_COMMENT, CUESHEET, PICTURE
+_FLAC_SEEK_TABLE = 3
 
 
 def can_copy(source_format: str, target_format: str, source_subtype: str, target_subtype: str) -> bool:
@@ -29,7 +44,7 @@ def can_copy(source_format: str, target_format: str, source_subtype: str, target
         return True
     if target_format == "OGG":
         return source_format == "OGG" and source_subtype == target_subtype in ("VORBIS", "OPUS")
-    return source_format == target_format and target_format in ("FLAC", "MP3", "AIFF")
+    return source_format == target_format and target_format in ("FLAC", "MP3", "AIFF", "W64", "CAF")
 
 
 def copy_metadata(source: Path, target: Path, format: str) -> None:
@@ -47,6 +62,10 @@ def copy_metadata(source: Path, target: Path, format: str) -> None:
     with source.open("rb") as old, target.open("r+b") as new:
         if format in ("WAV", "WAVEX", "RF64", "AIFF"):
             _copy_chunks(old, new)
+        elif format == "W64":
+            _copy_w64_chunks(old, new)
+        elif format == "CAF":
+            _copy_caf_chunks(old, new)
         elif format == "FLAC":
             _copy_flac(old, new)
         elif format == "OGG":
@@ -67,22 +86,21 @@ def _copy_chunks(old: BinaryIO, new: BinaryIO) -> None:
     kind = iff_kind(new)
     order = ">" if kind == b"FORM" else "<"
     skipped = (_AIFF_CHUNKS if kind == b"FORM" else _AUDIO_CHUNKS) | _FILLERS
-    old_end = file_size(old)
-    extra = b""
-    for chunk in iff_chunks(old):
-        if chunk.name in skipped or chunk.offset + chunk.size > old_end:
-            continue
-        old.seek(chunk.offset)
-        if len(extra) + chunk.size <= _LARGEST:
-            data = old.read(chunk.size)
-            extra += struct.pack(order + "4sI", chunk.name, chunk.size) + data + b"\0" * (chunk.size % 2)
+    extra = b"".join(
+        struct.pack(order + "4sI", chunk.name, chunk.size) + data + b"\0" * (chunk.size % 2)
+        for chunk, data in _payloads(old, _known_chunks(old, order), skipped)
+    )
     if kind == b"RIFF":
         _copy_channel_mask(old, new)
+    if kind == b"RF64" and iff_kind(old) == b"BW64":  # the same but for its name
+        new.seek(0)
+        new.write(b"BW64")
     end = file_size(new)
     pad = b"\0" * (end % 2)
     size = end + len(pad) + len(extra) - 8
     if not extra or (kind != b"RF64" and size > 0xFFFFFFFF):
         return
+    new.seek(end)
     new.write(pad + extra)
     if kind == b"RF64":
         ds64 = next(chunk for chunk in iff_chunks(new) if chunk.name == b"ds64")
@@ -91,6 +109,58 @@ def _copy_chunks(old: BinaryIO, new: BinaryIO) -> None:
     else:
         new.seek(4)
         new.write(struct.pack(order + "I", size))
+
+
+def _known_chunks(file: BinaryIO, order: str) -> Iterator[Chunk]:
+    """Up to the sound, and behind it where its size can be believed: else there is more sound."""
+    for chunk in iff_chunks(file):
+        yield chunk
+        if chunk.name == b"data" and (
+            not chunk.size or unread(file, chunk.offset + chunk.size + chunk.size % 2, order)
+        ):
+            return
+
+
+def _payloads(file: BinaryIO, found: Iterable[Chunk], skipped: set[bytes]) -> Iterator[tuple[Chunk, bytes]]:
+    """Chunks that travel, as they shall be written; those that are not all there and those beyond a limit do not."""
+    end = file_size(file)
+    total = 0
+    for chunk in found:
+        total += 0 if chunk.name in skipped else chunk.size
+        if chunk.name in skipped or chunk.offset + chunk.size > end or total > _LARGEST:
+            continue
+        file.seek(chunk.offset)
+        data = file.read(chunk.size)
+        yield chunk, _without_loudness(data) if chunk.name == b"bext" else data
+
+
+def _without_loudness(bext: bytes) -> bytes:
+    """A broadcast chunk without the loudness that was measured of the input (EBU Tech 3285 v2: 0x7FFF is none)."""
+    if len(bext) < 422 or struct.unpack_from("<H", bext, 346)[0] < 2:
+        return bext
+    return bext[:412] + struct.pack("<5h", *[0x7FFF] * 5) + bext[422:]
+
+
+def _copy_w64_chunks(old: BinaryIO, new: BinaryIO) -> None:
+    parts = []
+    for chunk, data in _payloads(old, w64_chunks(old), {b"fmt ", b"data", b"fact", b"levl", b"junk"}):
+        old.seek(chunk.offset - 24)
+        parts.append(old.read(24) + data + b"\0" * (-len(data) % 8))
+    end = file_size(new)
+    extra = b"\0" * (-end % 8) + b"".join(parts)
+    if parts:
+        new.write(extra)
+        new.seek(16)
+        new.write(struct.pack("<Q", end + len(extra)))
+
+
+def _copy_caf_chunks(old: BinaryIO, new: BinaryIO) -> None:
+    parts = [
+        struct.pack(">4sq", chunk.name, chunk.size) + data
+        for chunk, data in _payloads(old, caf_chunks(old), _CAF_CHUNKS)
+    ]
+    file_size(new)
+    new.write(b"".join(parts))
 
 
 def _copy_channel_mask(old: BinaryIO, new: BinaryIO) -> None:
@@ -111,9 +181,11 @@ def _flac_blocks(file: BinaryIO) -> tuple[list[tuple[int, bytes]], int, int]:
     file.seek(start)
     if file.read(4) != b"fLaC":
         raise ValueError("not FLAC")
-    blocks = []
+    blocks: list[tuple[int, bytes]] = []
     last = False
     while not last:
+        if len(blocks) > MOST or sum(len(payload) for _, payload in blocks[-8:]) > _LARGEST:
+            raise ValueError("FLAC metadata does not end")
         head = file.read(4)
         if len(head) < 4:
             raise ValueError("FLAC metadata is cut short")
@@ -132,18 +204,39 @@ def _copy_flac(old: BinaryIO, new: BinaryIO) -> None:
             payload = _with_vendor(payload, vendor)
         if kind in _FLAC_COPIED:
             blocks.append((kind, payload))
-    data = b""
+    points = next((payload for kind, payload in source if kind == _FLAC_SEEK_TABLE), b"")
+    if points:
+        blocks.append((_FLAC_SEEK_TABLE, seek_table(new, end, points)))
+    parts = []
     for i, (kind, payload) in enumerate(blocks):
         head = kind | (0x80 if i == len(blocks) - 1 else 0)
-        data += bytes([head]) + len(payload).to_bytes(3, "big") + payload
-    splice(new, start, end, data)
+        parts.append(bytes([head]) + len(payload).to_bytes(3, "big") + payload)
+    splice(new, start, end, b"".join(parts))
 
 
 def _with_vendor(comments: bytes, vendor_from: bytes) -> bytes:
     """Vorbis comments with the vendor string (who encoded) of another block."""
+    if not _are_comments(comments):
+        raise ValueError("its comments are damaged")
     size = struct.unpack_from("<I", comments)[0]
     own = struct.unpack_from("<I", vendor_from)[0]
     return vendor_from[: 4 + own] + comments[4 + size :]
+
+
+def _are_comments(block: bytes) -> bool:
+    """Whether the sizes of a vendor string and of so many comments fit into the block."""
+    if len(block) < 8:
+        return False
+    position = 4 + struct.unpack_from("<I", block)[0]
+    if position + 4 > len(block):
+        return False
+    count = struct.unpack_from("<I", block, position)[0]
+    position += 4
+    for _ in range(min(count, len(block))):
+        if position + 4 > len(block):
+            return False
+        position += 4 + struct.unpack_from("<I", block, position)[0]
+    return position <= len(block)
 
 
 def _copy_ogg_comments(old: BinaryIO, new: BinaryIO) -> None:

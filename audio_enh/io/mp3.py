@@ -13,7 +13,9 @@ from __future__ import annotations
 import io
 import mmap
 import os
+import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +33,8 @@ _SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 
 
 #: Samples by which a layer III decoder lags (polyphase filter bank and MDCT), as LAME counts them.
 _DECODER_DELAY = 529
+#: Places where frames are lost, at most; more is no music.
+_MOST_GAPS = 100_000
 #: Bytes of the longest frame (layer II at 384 kbit/s and 32 kHz, padded).
 _LONGEST_FRAME = 1729
 
@@ -132,18 +136,30 @@ def tail_start(data: mmap.mmap | bytes, end: int) -> int:
     return end
 
 
+def _candidates() -> re.Pattern[bytes]:
+    """First three bytes of a frame header, so that searching through other data is quick."""
+    second = bytes(b for b in range(0xE0, 0x100) if b >> 3 & 3 != 1 and b >> 1 & 3)
+    third = bytes(b for b in range(0x10, 0xF0) if b >> 2 & 3 != 3)
+    classes = ("".join(f"\\x{b:02x}" for b in values).encode() for values in (second, third))
+    return re.compile(b"\xff" + b"".join(b"[" + each + b"]" for each in classes), re.DOTALL)
+
+
+_CANDIDATE = _candidates()
+#: What looks like a frame header and is none, at most, before a file is not searched any further.
+_MOST_CANDIDATES = 100_000
+
+
 def _next_frame(data: mmap.mmap | bytes, position: int, end: int) -> int:
     """Offset of the next frame header that another follows (or that ends the audio); ``end`` if none."""
-    while 0 <= position < end - 4:
-        position = data.find(b"\xff", position, end - 4)
-        if position < 0:
-            return end
+    for tried, found in enumerate(_CANDIDATE.finditer(data, max(position, 0), max(end - 1, 0))):
+        position = found.start()
+        if position >= end - 4 or tried > _MOST_CANDIDATES:
+            break
         header = parse_header(data[position : position + 4])
         if header is not None:
             after = position + header.length
             if after >= end - 4 or parse_header(data[after : after + 4]) is not None:
                 return position
-        position += 1
     return end
 
 
@@ -173,6 +189,22 @@ def scan(path: Path) -> Mp3Layout | None:
             return Mp3Layout(start, end, prefix, first, None, None, start, True)
 
 
+def _frames(data: mmap.mmap, layout: Mp3Layout) -> Iterator[tuple[bytes, FrameHeader]]:
+    """All whole frames: their first four bytes, and what these say. A last frame that is cut does not decode."""
+    position, end = layout.start, layout.end
+    lost = 0
+    while position + 4 <= end:
+        head = data[position : position + 4]
+        header = parse_header(head)
+        if header is None:
+            lost += 1
+            position = _next_frame(data, position + 1, end) if lost < _MOST_GAPS else end
+            continue
+        position += header.length
+        if position <= end:
+            yield head, header
+
+
 def count_frames(path: Path, layout: Mp3Layout) -> tuple[int, int]:
     """Walk all frames.
 
@@ -181,17 +213,35 @@ def count_frames(path: Path, layout: Mp3Layout) -> tuple[int, int]:
     """
     frames = samples = 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        position, end = layout.start, layout.end
-        while position + 4 <= end:
-            header = parse_header(data[position : position + 4])
-            if header is None:
-                position = _next_frame(data, position + 1, end)
-                continue
-            position += header.length
-            if position <= end:  # a last frame that is cut does not decode
-                frames += 1
-                samples += header.samples
+        for _, header in _frames(data, layout):
+            frames += 1
+            samples += header.samples
     return frames, samples
+
+
+def is_mixed(path: Path, layout: Mp3Layout) -> bool:
+    """Whether rate, layer or number of channels change on the way, as in files that were stitched together.
+
+    Two frames in a row have to agree on the change: one may be damaged.
+    """
+    first, suspect = _shape(layout.header), False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for head, _ in _frames(data, layout):
+            changed = _shape(head) != first
+            if changed and suspect:
+                return True
+            suspect = changed
+    return False
+
+
+def rate_and_channels(head: bytes) -> tuple[int, int]:
+    """Sampling rate in Hz and number of channels by a frame header."""
+    return _SAMPLE_RATES[head[1] >> 3 & 3][head[2] >> 2 & 3], 1 if head[3] >> 6 == 3 else 2
+
+
+def _shape(head: bytes) -> tuple[int, int, bool]:
+    """Version and layer, sampling rate, and whether it is mono."""
+    return head[1] & 0x1E, head[2] & 0x0C, head[3] >> 6 == 3
 
 
 def _corrected_header(layout: Mp3Layout, frames: int) -> bytes:

@@ -12,6 +12,7 @@ from audio_enh.io.chunks import file_size, splice
 
 _HEADER = struct.Struct("<4sBBqIIIB")
 _LONGEST_PAGE = 65307
+_MOST_EMPTY = 1000
 _LARGEST_PACKET = 64 << 20
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -52,9 +53,11 @@ def read_page(file: BinaryIO, offset: int) -> Page | None:
 
 
 def pages(file: BinaryIO, offset: int = 0) -> Iterator[Page]:
-    """Pages from ``offset`` on, as long as one follows the other."""
-    while (page := read_page(file, offset)) is not None:
+    """Pages from ``offset`` on, as long as one follows the other; not through thousands that hold nothing."""
+    empty = 0
+    while (page := read_page(file, offset)) is not None and empty < _MOST_EMPTY:
         yield page
+        empty = 0 if any(page.lacing) else empty + 1
         offset = page.end
 
 
@@ -102,7 +105,10 @@ def header_packets(file: BinaryIO, count: int) -> tuple[list[bytes], list[Page]]
         used.append(page)
         file.seek(page.body)
         for size in page.lacing:
-            current += file.read(size)
+            part = file.read(size)
+            if len(part) < size:
+                raise ValueError("the headers are cut short")
+            current += part
             if size < 255:
                 packets.append(bytes(current))
                 current.clear()

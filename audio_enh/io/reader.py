@@ -18,10 +18,11 @@ from audio_enh.errors import AudioFileError, DependencyError
 from audio_enh.io.containers import AUDIO_EXTENSIONS, SOUNDFILE_FORMATS
 from audio_enh.io.ffmpeg import find_program
 from audio_enh.io.ffmpeg_reader import FFmpegSource
-from audio_enh.io.ffprobe import probe_ffmpeg
+from audio_enh.io.ffprobe import find_track, probe_container, probe_ffmpeg
 from audio_enh.io.info import AudioInfo
 from audio_enh.io.integrity import Integrity, examine
 from audio_enh.io.libsndfile import SoundFileSource, probe_soundfile
+from audio_enh.io.mp3 import Mp3Layout, rate_and_channels
 from audio_enh.io.samples import count_nonfinite
 from audio_enh.io.wavpipe import WavPipeSource
 
@@ -54,7 +55,15 @@ def probe(path: str | Path) -> AudioInfo:
     path = Path(path)
     if not _is_regular(path):
         raise AudioFileError(f"{path} is a stream: it can be read, but only once")
-    return _probe_file(path, _examine(path))
+    return _probe_file(path, _examine(path), None)
+
+
+def count_tracks(path: str | Path) -> int:
+    """Number of sound tracks of a file; 1 for streams, which are not opened for it."""
+    if str(path) == "-" or not _is_regular(Path(path)):
+        return 1
+    info = probe(path)
+    return len(probe_container(Path(path)).sounds) if info.backend == "ffmpeg" else 1
 
 
 def _is_regular(path: Path) -> bool:
@@ -81,9 +90,16 @@ def _examine(path: Path) -> Integrity:
         raise AudioFileError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _probe_file(path: Path, integrity: Integrity) -> AudioInfo:
+def _probe_file(path: Path, integrity: Integrity, track: str | None) -> AudioInfo:
     try:
-        return _probe_content(path, integrity)
+        info = _probe_content(path, integrity)
+        if track is None:
+            return info
+        if info.backend == "ffmpeg" and integrity.mp3 is None:
+            return probe_ffmpeg(path, integrity, find_track(path, track))
+        if track not in ("1", "all"):
+            raise AudioFileError(f"{path} has one sound track, and none called {track}")
+        return info
     except AudioFileError as error:
         if integrity.truncated is None:
             raise
@@ -91,9 +107,11 @@ def _probe_file(path: Path, integrity: Integrity) -> AudioInfo:
 
 
 def _probe_content(path: Path, integrity: Integrity) -> AudioInfo:
-    if integrity.unfinished:
-        with _unfinished_wav(path) as source:
+    if source := _own_source(path, integrity):
+        with source:
             return source.info
+    if integrity.mp3 is not None and integrity.several_streams:
+        return _probe_mixed_mp3(path, integrity, integrity.mp3)
     if integrity.several_streams:
         return probe_ffmpeg(path, integrity)
     try:
@@ -111,17 +129,47 @@ def _probe_content(path: Path, integrity: Integrity) -> AudioInfo:
         ) from error
 
 
-def _unfinished_wav(path: Path) -> WavPipeSource:
-    """A WAV file whose sizes were never written: all that follows the header is audio."""
+def _probe_mixed_mp3(path: Path, integrity: Integrity, layout: Mp3Layout) -> AudioInfo:
+    """Of an MP3 file whose parts differ: ffprobe gives rate and channels of whichever it saw last."""
+    info = probe_ffmpeg(path, integrity)
+    rate, channels = rate_and_channels(layout.header)
+    return replace(
+        info,
+        sample_rate=rate,
+        channels=channels,
+        frames=round((info.duration or 0) * rate) or None,
+        format="MP3",
+        subtype="MPEG_LAYER_III",
+    )
+
+
+def _own_source(path: Path, integrity: Integrity) -> WavPipeSource | None:
+    """Our own reader, for WAV files whose header misleads libsndfile or is not known to it."""
+    if not integrity.unfinished and integrity.data_bytes is None:
+        return None
     file = path.open("rb")
-    source = WavPipeSource(file, path, unfinished=True)
-    frames = (path.stat().st_size - file.tell()) // source.frame_bytes
-    warning = f"{path}: its recorder never finished the header; everything after it is taken as audio"
-    source.info = replace(source.info, frames=frames, warnings=(warning,))
+    try:
+        source = WavPipeSource(file, path, unfinished=integrity.unfinished, data_bytes=integrity.data_bytes)
+    except AudioFileError:
+        file.close()
+        if integrity.unfinished:
+            raise
+        return None  # no plain samples: whoever can read them reads what the header says
+    lines = [f"{path}: {line}" for line in integrity.warnings]
+    frames = source.info.frames
+    if integrity.unfinished:
+        frames = (path.stat().st_size - file.tell()) // source.frame_bytes
+        lines.append(f"{path}: its recorder never finished the header; everything after it is taken as audio")
+    info = replace(
+        source.info, frames=frames, warnings=tuple(lines), truncated=integrity.truncated, backend="own"
+    )
+    with path.open("rb") as again:
+        wide = again.read(4) == b"BW64"
+    source.info = replace(info, format="RF64") if wide else info
     return source
 
 
-def _open(path: str | Path) -> Source:
+def _open(path: str | Path, allow_truncated: bool, track: str | None) -> Source:
     if str(path) == "-":
         if sys.stdin.isatty():
             raise AudioFileError("stdin is a terminal: pipe a WAV stream into it, or name a file")
@@ -130,11 +178,11 @@ def _open(path: str | Path) -> Source:
     if not _is_regular(path):  # a named pipe, or <(command) in a shell
         return WavPipeSource(path.open("rb"), path)
     integrity = _examine(path)
-    if integrity.unfinished:
-        return _unfinished_wav(path)
-    info = _probe_file(path, integrity)
+    if source := _own_source(path, integrity):
+        return source
+    info = _probe_file(path, integrity, track)
     if info.backend == "ffmpeg":
-        return FFmpegSource(info)
+        return FFmpegSource(info, any_length=allow_truncated)
     return SoundFileSource(info, integrity)
 
 
@@ -144,7 +192,9 @@ class AudioReader:
     Args:
         path: file to read, ``-`` for WAV on stdin; a named pipe is read as WAV too.
         allow_truncated: read what is there of a file that is cut short or damaged, and warn, instead of
-            raising.
+            raising; fill holes of more than an hour.
+        track: which sound of a file that has several: its number from 1, title or language. By default the one that
+            players choose.
 
     Attributes:
         info: what the file holds.
@@ -155,8 +205,8 @@ class AudioReader:
         AudioFileError: see ``probe``; or the file is cut short.
     """
 
-    def __init__(self, path: str | Path, *, allow_truncated: bool = False) -> None:
-        self._source = _open(path)
+    def __init__(self, path: str | Path, *, allow_truncated: bool = False, track: str | None = None) -> None:
+        self._source = _open(path, allow_truncated, track)
         self.info = self._source.info
         self.frames_read = 0
         self.nonfinite = 0
@@ -217,7 +267,7 @@ class AudioReader:
         expected = self.info.frames
         if expected is None or self.info.backend == "ffmpeg" or self._damage:  # ffmpeg's is an estimate
             return
-        tolerance = _MP3_TOLERANCE if self.info.format == "MP3" else 0
+        tolerance = _MP3_TOLERANCE if self.info.subtype.startswith("MPEG_LAYER") else 0
         if self.frames_read < expected - tolerance:
             rate = self.info.sample_rate
             found = f"{self.frames_read / rate:.2f} of its {expected / rate:.2f} s could be decoded"

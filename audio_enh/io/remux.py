@@ -11,6 +11,7 @@ from pathlib import Path
 
 from audio_enh.io.chunks import mp4_boxes
 from audio_enh.io.codecs import Codec, takes_codec
+from audio_enh.io.containers import FFMPEG_MUXERS
 from audio_enh.io.ffmpeg import ONLY_RECORDINGS, file_url, has_option, input_arguments
 from audio_enh.io.ffprobe import Container, Stream, describe_track
 
@@ -199,6 +200,12 @@ def _goes_without_saying(stream: Stream, muxer: str) -> bool:
     if stream.kind == "data":
         return stream.tag in _MADE_ANEW
     return stream.kind == "video" and not stream.attached_picture and muxer in _SOUND_ONLY
+
+
+def holds_several_tracks(target: str | Path) -> bool:
+    """Whether a file of this name has a place for more than one sound track."""
+    muxer = FFMPEG_MUXERS.get(Path(target).suffix.lower())
+    return muxer is not None and muxer not in _SINGLE
 
 
 def name_stream(stream: Stream, source: Container) -> str:

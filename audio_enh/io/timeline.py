@@ -47,7 +47,7 @@ class Timeline:
         self._waiting = 0
         self._base: int | None = None
         self._position = 0
-        self._deviation = 0
+        self._before: deque[tuple[int, int]] = deque()  # deviations of the frames before, and their lengths
         self._excess = 0
 
     def add(self, time: int, samples: int) -> None:
@@ -66,12 +66,12 @@ class Timeline:
             self._base = time
         low, high = self._deviations()
         now = time - self._base - self._position
-        jump = abs(now - self._deviation)
+        usual = max((deviation for deviation, _ in self._before), default=0)
         silence = 0
         if high < -self._back * self._rate:
             self._base = time - self._position
             now = 0
-        elif low > _HOLE * self._rate and (jump > _HOLE * self._rate or low > _DRIFT * self._rate):
+        elif low > _HOLE * self._rate and (low - usual > _HOLE * self._rate or low > _DRIFT * self._rate):
             silence = low
         elif high < -_DRIFT * self._rate:
             self._excess = -high
@@ -79,9 +79,15 @@ class Timeline:
         self._excess -= drop
         self._frames.popleft()
         self._waiting -= samples
-        self._deviation = now - silence + drop
+        self._remember(now - silence + drop, samples)
         self._position += silence + samples - drop
         return Piece(silence, drop, samples - drop)
+
+    def _remember(self, deviation: int, samples: int) -> None:
+        """As much as is looked ahead: what is a jump is told by both sides."""
+        self._before.append((deviation, samples))
+        while len(self._before) > 1 and sum(length for _, length in self._before) > AHEAD * self._rate:
+            self._before.popleft()
 
     def _deviations(self) -> tuple[int, int]:
         """Least and greatest deviation of the next frames' times from where their samples would come."""

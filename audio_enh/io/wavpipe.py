@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from audio_enh.errors import AudioFileError
 from audio_enh.io.atomic import write_error
-from audio_enh.io.chunks import is_unknown_size
+from audio_enh.io.chunks import MOST, is_name, is_unknown_size
 from audio_enh.io.info import AudioInfo
 from audio_enh.io.samples import quantize, replace_nonfinite
 
@@ -78,10 +78,12 @@ def read_wav_header(stream: BinaryIO, name: str, *, unfinished: bool = False) ->
         )
     layout: tuple[int, int, int, int] | None = None
     wide_size = None
-    while True:
+    for _ in range(MOST):
         chunk, size = struct.unpack("<4sI", _exactly(stream, 8, name))
         if chunk == b"data":
             break
+        if not is_name(chunk):
+            raise AudioFileError(f"{name} is damaged: no samples follow its WAV header")
         size += size % 2
         payload = _exactly(stream, min(size, 1 << 16), name)
         for left in range(size - len(payload), 0, -(1 << 20)):  # a cover picture, or nonsense: let it pass
@@ -94,6 +96,8 @@ def read_wav_header(stream: BinaryIO, name: str, *, unfinished: bool = False) ->
             if extensible:
                 code = struct.unpack("<H", payload[24:26])[0]
             layout = (code, bits, channels, rate)
+    else:
+        raise AudioFileError(f"{name} is damaged: its WAV header does not end")
     if layout is None:
         raise AudioFileError(f"{name} has no WAV format chunk before its data")
     code, bits, channels, rate = layout
@@ -109,11 +113,23 @@ def read_wav_header(stream: BinaryIO, name: str, *, unfinished: bool = False) ->
 
 
 class WavPipeSource:
-    """Samples of a WAV stream; reading ends at the announced size or at the end of the stream."""
+    """Samples of a WAV stream; reading ends at the announced size or at the end of the stream.
 
-    def __init__(self, stream: BinaryIO, path: Path | None, *, unfinished: bool = False) -> None:
+    Args:
+        stream: see ``read_wav_header``.
+        path: for messages; None for stdin.
+        unfinished: the same.
+        data_bytes: size of the samples, where it is known better than by the header.
+    """
+
+    def __init__(
+        self, stream: BinaryIO, path: Path | None, *, unfinished: bool = False, data_bytes: int | None = None
+    ) -> None:
         name = "stdin" if path is None else str(path)
-        self._header = header = read_wav_header(stream, name, unfinished=unfinished)
+        header = read_wav_header(stream, name, unfinished=unfinished)
+        if data_bytes is not None:
+            header = replace(header, data_bytes=data_bytes)
+        self._header = header
         self._stream = stream
         self._left = header.data_bytes
         self.info = AudioInfo(

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from audio_enh.errors import AudioFileError
 from audio_enh.io.atomic import AtomicTarget, write_error
-from audio_enh.io.containers import FFMPEG_MUXERS, READ_ONLY, writable_suffix
-from audio_enh.io.encoding import choose_encoding, container_for, tags_are_copied
+from audio_enh.io.containers import FFMPEG_MUXERS, OGG_MUXERS, READ_ONLY, writable_suffix
+from audio_enh.io.encoding import changed_codec, choose_encoding, container_for, tags_are_copied
 from audio_enh.io.ffmpeg_writer import FFmpegSink
 from audio_enh.io.info import AudioInfo
 from audio_enh.io.libsndfile import Encoding, SoundFileSink
@@ -114,7 +114,7 @@ class AudioWriter:
             self._sink: Sink = self._open_pipe(subtype)
             return
         format = container_for(self.path, like)
-        muxer = FFMPEG_MUXERS.get(self.path.suffix.lower())
+        muxer = (FFMPEG_MUXERS | OGG_MUXERS).get(self.path.suffix.lower())
         if format is None and muxer is None:
             suffix = self.path.suffix
             if suffix.lower() in READ_ONLY:
@@ -143,6 +143,8 @@ class AudioWriter:
             self.path, format, self._like, sample_rate=rate, channels=channels, subtype=subtype
         )
         self._encoding = encoding
+        if self._like is not None and (changed := changed_codec(encoding, self._like)):
+            self._warnings.append(f"{self.path}: {changed}")
         if encoding.sample_rate != rate:
             self._resampler = _Resampler(rate, encoding.sample_rate, channels)
             self._warnings.append(
