@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from audio_enh.distortions.signals import Audio
 from audio_enh.errors import UserError
 
 if TYPE_CHECKING:
     from audio_enh.distortions.recordings import Recordings
 
-Audio: TypeAlias = NDArray[np.float32]
 Value: TypeAlias = float | int | str
 D = TypeVar("D", bound="Distortion")
 

@@ -14,8 +14,7 @@ import numpy as np
 from audio_enh.data.channels import to_mono
 from audio_enh.data.packed import AudioFolder, PackedAudio
 from audio_enh.data.packing import room_channels
-from audio_enh.distortions.base import Audio
-from audio_enh.distortions.signals import resample
+from audio_enh.distortions.signals import Audio, resample
 from audio_enh.errors import AudioFileError
 from audio_enh.io import read_audio
 

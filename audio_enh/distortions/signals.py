@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 from scipy import fft, signal
 
-from audio_enh.distortions.base import Audio
+#: ``(channels, samples)``, full scale is 1.
+Audio: TypeAlias = NDArray[np.float32]
+
 
 #: Level in dB, RMS against full scale, of speech in training (Serra et al. 2022) and of what is added to silence.
 NOMINAL_DB = -26.0

@@ -2,10 +2,11 @@
 
 from .composite import Composite, composite, log_likelihood_ratio, seg_snr, weighted_spectral_slope
 from .errors import MetricError
+from .measure import Measurement, measure
 from .mos import Dnsmos, dnsmos, plcmos
 from .perceptual import estoi, pesq_nb, pesq_wb, stoi
 from .sdr import sd_sdr, si_sar, si_sdr, si_sdr_torch, si_sir, snr
-from .signals import Measurement, Signals, measure
+from .signals import Signals
 from .spectral import log_spectral_distance, mel_cepstral_distance
 from .table import METRICS, Metric
 

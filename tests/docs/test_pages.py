@@ -68,7 +68,9 @@ def reader(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     for name in ("NAME", "FOLDER"):
         save_checkpoint(tmp_path / name, Universe(**arguments), {}, arguments=arguments)
-    shutil.copy(next((ROOT / "tests/data/goldens/import/sgmse_v1_ouve").glob("*.ckpt")), tmp_path / "sgmse.ckpt")
+    shutil.copy(
+        next((ROOT / "tests/data/goldens/import/sgmse_v1_ouve").glob("*.ckpt")), tmp_path / "sgmse.ckpt"
+    )
     for side in ("A", "B"):
         call(
             tmp_path,
