@@ -1,4 +1,4 @@
-"""Scores of one comparison: what is computed together is computed once; what goes wrong is a failure with a reason."""
+"""Scores of one comparison: what is computed together is computed once; what goes wrong has a reason."""
 
 from __future__ import annotations
 
