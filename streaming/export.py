@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from audio_enh.dsp.resample import resample
@@ -154,8 +154,8 @@ def run_hops(backend: Backend, audio: Audio) -> Audio:
 def fold_normalization(model: CausalModel) -> CausalModel:
     """A copy in which each batch normalisation is part of the convolution before it, as far as it is known to be.
 
-    That is where a module holds, as ``conv`` and ``norm``, a convolution (or a module with one as its ``conv``)
-    and the normalisation of its output.
+    That is where a module holds, as ``conv`` and ``norm``, a convolution or matrix (or a module with one as its
+    ``conv``) and the normalisation of its output.
     """
     folded = copy.deepcopy(model).requires_grad_(False)
     for module in list(folded.modules()):
@@ -165,6 +165,12 @@ def fold_normalization(model: CausalModel) -> CausalModel:
             continue
         mean, variance = norm.running_mean, norm.running_var
         if mean is None or variance is None:
+            continue
+        if isinstance(conv, nn.Linear):
+            conv.weight, conv.bias = fuse_linear_bn_weights(
+                conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
+            )
+            module.norm = nn.Identity()
             continue
         if not isinstance(conv, nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d):
             continue

@@ -62,6 +62,7 @@ __all__ = [
 # The classes a checkpoint may name. They are imported only when asked for.
 MODELS = (
     "audio_enh.models.causal_unet.CausalUNet",
+    "audio_enh.models.frequency_unet.FrequencyUNet",
     "audio_enh.models.causal_demucs.CausalDemucs",
     "audio_enh.models.demucs.Demucs",
     "audio_enh.models.diffusion.DiffusionEnhancer",

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from audio_enh.dsp.filterbank import fourier_filters
-from audio_enh.models.base import CausalModel, State
-from audio_enh.models.blocks import CausalConv2d, FrameAnalysis, LevelTracker, OverlapAdd, run_lstm
+from audio_enh.models.base import State
+from audio_enh.models.blocks import CausalConv2d, FrameAnalysis, OverlapAdd, run_lstm
 from audio_enh.models.dual_path import DualPathBlock
+from audio_enh.models.masked_filterbank import MaskedFilterBank, apply_bounded_mask
 
 
-class CausalUNet(CausalModel):
+class CausalUNet(MaskedFilterBank):
     """Causal waveform U-Net with a mask on the coefficients of a learned filter bank.
 
     The first, strided level of a waveform U-Net is wide enough here to be a filter bank and starts as a
@@ -25,9 +26,6 @@ class CausalUNet(CausalModel):
     complex form DCCRN's (Hu et al. 2020, arXiv 2008.00264), the convolutional-recurrent body follows CRUSE
     (Braun et al. 2021, arXiv 2101.09249); the skip-connected causal encoder-decoder on the waveform is Defossez
     et al. 2020 (arXiv 2006.12847), whose own model is :class:`audio_enh.models.demucs.Demucs`.
-
-    The input level is divided out by a tracker that forgets (:class:`LevelTracker`), so that the mask does
-    not depend on the recording's gain. A mask below one never makes a band louder; silence stays silence.
 
     Args:
         sample_rate: in Hz.
@@ -41,12 +39,9 @@ class CausalUNet(CausalModel):
         trainable_filters: whether the filter bank is trained with the rest.
         dual_path: hidden units of a :class:`DualPathBlock` on each level of the way up, in the order of
             ``channels``; 0 for none. Empty: none at all.
+        high_pass: cut-off in Hz of a high-pass filter before all else, so that rumble and offsets reach neither the
+            level tracker nor the network; 0 for none.
     """
-
-    # Power added to the tracked one: -80 dB of full scale, below which sound is not amplified further.
-    power_floor = 1e-8
-    # Amplitude of what the network hears in digital silence, relative to that floor.
-    faint = 0.3
 
     def __init__(
         self,
@@ -60,29 +55,18 @@ class CausalUNet(CausalModel):
         level_time_constant: float = 1.0,
         trainable_filters: bool = True,
         dual_path: Sequence[int] = (),
+        high_pass: float = 0.0,
     ):
-        super().__init__()
         if (window_length // 2) % 2 ** len(channels):
             raise ValueError(
                 f"window_length {window_length} must be a multiple of {2 ** (len(channels) + 1)}"
             )
         if dual_path and len(dual_path) != len(channels):
             raise ValueError(f"dual_path has {len(dual_path)} values, but there are {len(channels)} levels")
-        self.sample_rate = sample_rate
-        self.hop_length = hop_length
-        self.delay = hop_length
-        self.latency = 3 * hop_length
-        self.n_bands = window_length // 2
-        self.compression = compression
-
+        super().__init__(sample_rate, hop_length, window_length, compression, level_time_constant, high_pass)
         analysis, synthesis = fourier_filters(window_length, 2 * hop_length)
         self.analysis = FrameAnalysis(analysis, hop_length, trainable_filters)
         self.synthesis = OverlapAdd(synthesis, trainable_filters)
-        self.level = LevelTracker(hop_length, sample_rate, level_time_constant)
-        # As good as random, and always the same.
-        phase = 2 * torch.pi * (torch.arange(self.n_bands) * 5**0.5 / 2 % 1)
-        self.silence: Tensor
-        self.register_buffer("silence", torch.stack([phase.cos(), phase.sin()]), persistent=False)
 
         widths = [3, *channels]
         self.encoder = nn.ModuleList(
@@ -109,8 +93,8 @@ class CausalUNet(CausalModel):
             self.to_mask.bias.copy_(torch.tensor([1.0, 0.0]))  # the untrained model nearly passes its input
 
     def init_state(self, batch: int = 1) -> State:
-        """See :meth:`CausalModel.init_state`: past samples, level, one frame per encoder level, LSTM, dual-path
-        blocks from the bottom up, overlap.
+        """See :meth:`CausalModel.init_state`: high-pass if there is one, past samples, level, one frame per encoder
+        level, LSTM, dual-path blocks from the bottom up, overlap.
         """
         convs = [
             level.conv.init_state(batch, self.n_bands >> i)
@@ -118,6 +102,7 @@ class CausalUNet(CausalModel):
             if isinstance(level, EncoderLevel)
         ]
         return (
+            *([self.high_pass.init_state(batch)] if self.high_pass is not None else []),
             self.analysis.init_state(batch),
             self.level.init_state(self.analysis.weight, batch),
             *convs,
@@ -133,6 +118,10 @@ class CausalUNet(CausalModel):
     def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
         """See :meth:`CausalModel.step`."""
         n = len(self.encoder)
+        filtered: State = ()
+        if self.high_pass is not None:
+            audio, rumble = self.high_pass(audio, state[0])
+            filtered, state = (rumble,), state[1:]
         past, level, *convs = state[: 2 + n]
         hidden, cell, *rest = state[2 + n : -1]
         paths = dict(zip(self.dual_path, rest, strict=True))
@@ -141,7 +130,7 @@ class CausalUNet(CausalModel):
         coefficients, past = self.analysis(audio, past)
         # (batch, frames, real and imaginary, bands)
         spectrum = coefficients.unflatten(2, (2, self.n_bands))
-        x = features = self._features(spectrum, power)
+        x = features = torch.stack(self.features(spectrum, power), dim=1)
 
         skips = []
         for i, layer in enumerate(self.encoder):
@@ -158,34 +147,7 @@ class CausalUNet(CausalModel):
 
         enhanced = apply_bounded_mask(spectrum, mask.transpose(1, 2))
         output, overlap = self.synthesis(enhanced.flatten(2), overlap)
-        return output, (past, level, *convs, hidden, cell, *paths.values(), overlap)
-
-    def flush(self, tail: Tensor, state: State) -> Tensor:
-        """See :meth:`CausalModel.flush`: the stream goes on with zeros until every sample is out."""
-        wanted = tail.shape[1] + self.delay
-        hops = -(-wanted // self.hop_length)
-        padding = hops * self.hop_length - tail.shape[1]
-        output, _ = self.step(nn.functional.pad(tail, (0, padding)), state)
-        return output[:, :wanted]
-
-    def forward(self, audio: Tensor) -> Tensor:
-        """See :meth:`EnhancementModel.forward`."""
-        return self.flush(audio, self.init_state(audio.shape[0]))[:, self.delay :]
-
-    def _features(self, spectrum: Tensor, power: Tensor) -> Tensor:
-        """Level-free compressed real part, imaginary part and magnitude: ``(batch, 3, frames, bands)``."""
-        gain = (power + self.power_floor).rsqrt()
-        spectrum = spectrum * gain[:, :, None, None]
-        # Digital silence was heard in training before clean speech only, which is to pass: the network would let
-        # noise pass that comes after it. Faint tones instead, where the level is at the floor, are like a quiet room.
-        silent = self.power_floor / (power + self.power_floor)
-        spectrum = spectrum + self.faint * silent[:, :, None, None] * self.silence
-        # The floor keeps the gradient of the root finite; it is 40 dB below the signal's mean.
-        real, imag = spectrum.unbind(dim=2)
-        bin_power = real.square() + imag.square() + 1e-4
-        magnitude = bin_power ** (self.compression / 2)
-        scale = magnitude * bin_power.rsqrt()
-        return torch.stack([real * scale, imag * scale, magnitude], dim=1)
+        return output, (*filtered, past, level, *convs, hidden, cell, *paths.values(), overlap)
 
 
 class EncoderLevel(nn.Module):
@@ -245,17 +207,3 @@ class Bottleneck(nn.Module):
         flat = self.up(narrow + out)
         x = x + flat.view(batch, frames, channels, bands).transpose(1, 2)
         return x, hidden, cell
-
-
-def apply_bounded_mask(spectrum: Tensor, mask: Tensor) -> Tensor:
-    """Complex product of ``spectrum`` and ``mask`` after the mask's magnitude ``r`` went through ``tanh(r)``.
-
-    Args:
-        spectrum, mask: ``(batch, frames, 2, bands)``, real and imaginary part in the third dimension.
-    """
-    mask_real, mask_imag = mask.unbind(dim=2)
-    magnitude = (mask_real.square() + mask_imag.square() + 1e-8).sqrt()
-    bound = torch.tanh(magnitude) / magnitude
-    mask_real, mask_imag = mask_real * bound, mask_imag * bound
-    real, imag = spectrum.unbind(dim=2)
-    return torch.stack([real * mask_real - imag * mask_imag, real * mask_imag + imag * mask_real], dim=2)

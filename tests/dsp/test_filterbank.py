@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from audio_enh.dsp.filterbank import asymmetric_windows, fourier_filters
+from audio_enh.dsp.filterbank import asymmetric_windows, fourier_factors, fourier_filters
+from audio_enh.models.fast_filterbank import FastFilterBank
 
 
 @pytest.mark.parametrize(("window", "synthesis"), [(512, 320), (512, 256), (320, 320), (1536, 960)])
@@ -52,3 +53,32 @@ def test_white_noise_has_coefficients_of_unit_variance():
 def test_lengths_that_do_not_fit_are_refused(window, synthesis):
     with pytest.raises(ValueError, match="synthesis_length"):
         asymmetric_windows(window, synthesis)
+
+
+@pytest.mark.parametrize(
+    ("window", "synthesis", "radix"), [(512, 320, 16), (512, 256, 8), (128, 64, 4), (64, 64, 2)]
+)
+def test_factors_are_the_filters(window, synthesis, radix):
+    bank = FastFilterBank(window, synthesis // 2, radix)
+    analysis, inverse = fourier_filters(window, synthesis)
+    audio = torch.randn(2, 10 * bank.hop_length, generator=torch.Generator().manual_seed(0))
+    past, overlap = bank.init_state(2)
+    spectrum, _ = bank.analyse(audio, past)
+    frames = torch.cat([past, audio], dim=1).unfold(1, window, bank.hop_length)
+    torch.testing.assert_close(spectrum.flatten(2), frames @ analysis.T, atol=1e-5, rtol=0)
+    out, _ = bank.synthesise(spectrum, overlap)
+    parts = spectrum.flatten(2) @ inverse
+    older, newer = parts[..., : bank.hop_length], parts[..., bank.hop_length :]
+    expected = older + torch.cat([overlap[:, None], newer[:, :-1]], dim=1)
+    torch.testing.assert_close(out, expected.flatten(1), atol=1e-5, rtol=0)
+
+
+def test_factors_have_an_eighth_of_the_multiplications():
+    dense = sum(filters.numel() for filters in fourier_filters(512, 320))
+    assert sum(factor.numel() for factor in fourier_factors(512, 320, 16)) < dense / 7
+
+
+@pytest.mark.parametrize(("window", "synthesis", "radix"), [(512, 320, 3), (512, 320, 64), (500, 320, 16)])
+def test_radix_that_does_not_fit_is_refused(window, synthesis, radix):
+    with pytest.raises(ValueError, match="radix"):
+        fourier_factors(window, synthesis, radix)

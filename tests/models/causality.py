@@ -6,6 +6,10 @@ from audio_enh.models.base import CausalModel
 from audio_enh.models.stream_runner import StreamRunner
 
 
+def noise(samples: int, batch: int = 1, seed: int = 1) -> torch.Tensor:
+    return 0.1 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(seed))
+
+
 def assert_causal(model: CausalModel, samples: int, changed_from: int) -> None:
     """New input does not change past output: only what follows ``changed_from``, less the look-ahead, may."""
     generator = torch.Generator().manual_seed(3)
