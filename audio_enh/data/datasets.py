@@ -297,12 +297,13 @@ class MixtureData(TrainingData):
             )
 
     def _mixer(self, folders: dict[str, AudioFolder | None], mix: MixConfig) -> Mixer:
-        files = {name: folder.files() for name, folder in folders.items() if folder is not None}
-        packs = {
-            name: self._pack(found, name.rstrip("s"), name == "rooms")
-            for name, found in files.items()
-            if found
-        }
+        packs = {}
+        for name, folder in folders.items():
+            if folder is None or not (files := folder.files()):
+                continue
+            packs[name] = self._pack(files, name.rstrip("s"), name == "rooms")
+            if (weights := folder.weights(files)) is not None:
+                packs[name].favour(weights)
         return Mixer(**packs, config=mix)
 
 

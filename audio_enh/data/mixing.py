@@ -10,6 +10,8 @@ import numpy as np
 from audio_enh.data import augment
 from audio_enh.data.packed import PackedAudio
 from audio_enh.data.rooms import reverberate, statistical_room
+from audio_enh.data.silence import begin_at_speech, silence_ends
+from audio_enh.data.struck import struck
 
 
 class Mixture(NamedTuple):
@@ -38,6 +40,11 @@ class MixConfig:
         clipping: probability that the noisy recording is clipped.
         speech_only: probability of no noise at all: what is clean must pass untouched.
         noise_only: probability of no speech: the target is silence.
+        struck: probability that a noise is struck, clicking or scraping things (:mod:`audio_enh.data.struck`).
+        noise_by_file: probability that a recording is drawn as often as any other, however short it is; otherwise
+            recordings are drawn by their duration.
+        digital_silence: probability that the item begins or ends in zeros, as from a muted microphone.
+        speech_at_once: probability that speech begins at the first sample.
     """
 
     snr_db: tuple[float, float] = (-8.0, 22.0)
@@ -53,6 +60,10 @@ class MixConfig:
     clipping: float = 0.03
     speech_only: float = 0.03
     noise_only: float = 0.03
+    struck: float = 0.0
+    noise_by_file: float = 0.0
+    digital_silence: float = 0.0
+    speech_at_once: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("snr_db", "level_db"):
@@ -121,10 +132,14 @@ class Mixer:
         noisy, clean = noisy * gain, clean * gain
         if rng.random() < cfg.clipping:
             noisy = augment.clip(noisy, rng)
+        if self._happens(rng, cfg.digital_silence):
+            noisy, clean = silence_ends(noisy, clean, rng)
         return Mixture(noisy.astype(np.float32), clean.astype(np.float32), snr)
 
     def _speech(self, rng: np.random.Generator, length: int) -> np.ndarray:
         speech = self.speech.draw(rng, length, loop=False)
+        if self._happens(rng, self.config.speech_at_once):
+            speech = begin_at_speech(speech, self.speech.sample_rate)
         if rng.random() < self.config.equaliser:
             speech = augment.random_equaliser(speech, rng, max_db=5.0)
         return speech
@@ -155,12 +170,15 @@ class Mixer:
                 noise = augment.coloured_noise(length, rng)
         elif kind < cfg.synthetic_noise + cfg.babble:
             noise = self._babble(rng, length)
+        elif kind < cfg.synthetic_noise + cfg.babble + cfg.struck:
+            noise = struck(length, rng, rate)
         else:
-            noise = self.noise.draw(rng, length, loop=True)
+            by_file = self._happens(rng, cfg.noise_by_file)
+            noise = self.noise.draw(rng, length, loop=True, by_file=by_file)
             for _ in range(3):  # long files have silent stretches; an item without noise is drawn apart
                 if augment.rms(noise) > 1e-4:
                     break
-                noise = self.noise.draw(rng, length, loop=True)
+                noise = self.noise.draw(rng, length, loop=True, by_file=by_file)
         if rng.random() < cfg.modulated_noise:
             noise = augment.modulate(noise, rng, rate)
         if rng.random() < cfg.equaliser:
@@ -178,3 +196,8 @@ class Mixer:
         # Far talkers come through the room; without it they would be told apart by being dry.
         wet, _ = reverberate(out, self._room(rng), source.sample_rate, early_seconds=0.05)
         return wet
+
+    @staticmethod
+    def _happens(rng: np.random.Generator, probability: float) -> bool:
+        """Draws nothing where it never happens: mixtures of configurations without it stay the same."""
+        return probability > 0 and rng.random() < probability

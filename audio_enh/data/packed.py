@@ -94,12 +94,18 @@ class PackedAudio:
         self.lengths = index.length[self.numbers]
         self.peaks = index.peak[self.numbers]
         self._ends = np.cumsum(self.lengths)
+        self._shares: np.ndarray | None = None
 
-    def __getstate__(self) -> tuple[Path, Path, np.ndarray]:
-        return (*self._paths, self.numbers)
+    def __getstate__(self) -> tuple[Path, Path, np.ndarray, np.ndarray | None]:
+        return (*self._paths, self.numbers, self._shares)
 
-    def __setstate__(self, state: tuple[Path, Path, np.ndarray]) -> None:
-        self._open(*state)
+    def __setstate__(self, state: tuple[Path, Path, np.ndarray, np.ndarray | None]) -> None:
+        self._open(*state[:3])
+        self._shares = state[3]
+
+    def favour(self, weights: np.ndarray) -> None:
+        """Draw a second of one file more often than of another: a weight for each of the files first given."""
+        self._shares = np.cumsum(weights[self.numbers] * self.lengths)
 
     def _report(self, what: str, skip_broken: bool) -> None:
         """Say what is not as one would expect."""
@@ -170,17 +176,23 @@ class PackedAudio:
         scales = np.repeat(np.ldexp(np.float32(1), exponents), BLOCK)[first % BLOCK :][: last - first]
         return self._data[first:last] * scales
 
-    def draw(self, rng: np.random.Generator, length: int, loop: bool) -> np.ndarray:
-        """A random stretch: files are drawn by duration, then a place in the file.
+    def draw(self, rng: np.random.Generator, length: int, loop: bool, by_file: bool = False) -> np.ndarray:
+        """A random stretch: files are drawn by duration (and weight), then a place in the file.
 
         Args:
             rng: source of randomness.
             length: samples wanted.
             loop: fill up a short file by going on with another draw of the same file; otherwise a short
                 file is set at a random place in silence.
+            by_file: draw each file as often as any other.
         """
-        where = int(rng.integers(self._ends[-1]))
-        index = int(np.searchsorted(self._ends, where, side="right"))
+        if by_file:
+            index = int(rng.integers(len(self)))
+        elif self._shares is not None:
+            index = int(np.searchsorted(self._shares, rng.random() * self._shares[-1], side="right"))
+        else:
+            where = int(rng.integers(self._ends[-1]))
+            index = int(np.searchsorted(self._ends, where, side="right"))
         total = int(self.lengths[index])
         if total >= length:
             return self.read(index, int(rng.integers(total - length + 1)), length)

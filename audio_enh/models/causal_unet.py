@@ -118,10 +118,7 @@ class CausalUNet(MaskedFilterBank):
     def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
         """See :meth:`CausalModel.step`."""
         n = len(self.encoder)
-        filtered: State = ()
-        if self.high_pass is not None:
-            audio, rumble = self.high_pass(audio, state[0])
-            filtered, state = (rumble,), state[1:]
+        audio, filtered, state = self.without_rumble(audio, state)
         past, level, *convs = state[: 2 + n]
         hidden, cell, *rest = state[2 + n : -1]
         paths = dict(zip(self.dual_path, rest, strict=True))
@@ -129,7 +126,7 @@ class CausalUNet(MaskedFilterBank):
         power, level = self.level(audio, level)
         coefficients, past = self.analysis(audio, past)
         # (batch, frames, real and imaginary, bands)
-        spectrum = coefficients.unflatten(2, (2, self.n_bands))
+        spectrum = self.in_phase(coefficients.unflatten(2, (2, self.n_bands)))
         x = features = torch.stack(self.features(spectrum, power), dim=1)
 
         skips = []

@@ -110,13 +110,11 @@ class FrequencyUNet(MaskedFilterBank):
 
     def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
         """See :meth:`CausalModel.step`."""
-        filtered: State = ()
-        if self.high_pass is not None:
-            audio, rumble = self.high_pass(audio, state[0])
-            filtered, state = (rumble,), state[1:]
+        audio, filtered, state = self.without_rumble(audio, state)
         past, overlap, level, *memories = state
         power, level = self.level(audio, level)
         spectrum, past = self.filters.analyse(audio, past)
+        spectrum = self.in_phase(spectrum)
 
         x = torch.stack(self.features(spectrum, power), dim=3)  # (batch, frames, bands, channels)
         skips = []
@@ -205,8 +203,9 @@ class BottomBlock(nn.Module):
     def __init__(self, channels: int, bands: int, mixed: int, recurrence: str):
         super().__init__()
         self.bands = bands
+        self.along: LightRecurrence | SharedGRU
         if recurrence == "light":
-            self.along: nn.Module = LightRecurrence(channels)
+            self.along = LightRecurrence(channels)
         elif recurrence == "gru":
             self.along = SharedGRU(channels)
         else:
@@ -218,7 +217,7 @@ class BottomBlock(nn.Module):
         self.expand = NormedMatrix(mixed, channels)
 
     def init_state(self, batch: int) -> Tensor:
-        return self.along.init_state(batch, self.bands)  # type: ignore[operator, no-any-return]
+        return self.along.init_state(batch, self.bands)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """``(batch, frames, bands, channels)`` and the recurrence's state to the same."""

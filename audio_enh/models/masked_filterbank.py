@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio_enh.models.base import CausalModel
+from audio_enh.models.base import CausalModel, State
 from audio_enh.models.blocks import LevelTracker
 from audio_enh.models.high_pass import HighPass
 
@@ -31,6 +32,9 @@ class MaskedFilterBank(CausalModel):
     power_floor = 1e-8
     # Amplitude of what the network hears in digital silence, relative to that floor.
     faint = 0.3
+    # Steeper filters turn the phase further than the filter bank can take back for low voices.
+    high_pass_order = 2
+    back_in_phase: Tensor
 
     def __init__(
         self,
@@ -48,14 +52,32 @@ class MaskedFilterBank(CausalModel):
         self.latency = 3 * hop_length
         self.n_bands = window_length // 2
         self.compression = compression
-        self.high_pass = HighPass(high_pass, sample_rate, hop_length) if high_pass else None
+        self.high_pass: HighPass | None = None
+        if high_pass:
+            self.high_pass = HighPass(high_pass, sample_rate, hop_length, self.high_pass_order)
+            centres = (np.arange(self.n_bands) + 0.5) * sample_rate / window_length
+            self.register_buffer("back_in_phase", self.high_pass.in_phase(centres), persistent=False)
         self.level = LevelTracker(hop_length, sample_rate, level_time_constant)
         # As good as random, and always the same.
         phase = 2 * torch.pi * (torch.arange(self.n_bands) * 5**0.5 / 2 % 1)
         self.silence: Tensor
         self.register_buffer("silence", torch.stack([phase.cos(), phase.sin()]), persistent=False)
 
-    def flush(self, tail: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+    def without_rumble(self, audio: Tensor, state: State) -> tuple[Tensor, State, State]:
+        """The audio through the high-pass filter, if there is one, its state, and the state of the rest."""
+        if self.high_pass is None:
+            return audio, (), state
+        audio, rumble = self.high_pass(audio, state[0])
+        return audio, (rumble,), state[1:]
+
+    def in_phase(self, spectrum: Tensor) -> Tensor:
+        """``(batch, frames, 2, bands)`` of the filtered signal with the phase that it had before."""
+        if self.high_pass is None:
+            return spectrum
+        real, imag = spectrum.unbind(dim=2)
+        return _product(real, imag, self.back_in_phase[0], self.back_in_phase[1])
+
+    def flush(self, tail: Tensor, state: State) -> Tensor:
         """See :meth:`CausalModel.flush`: the stream goes on with zeros until every sample is out."""
         wanted = tail.shape[1] + self.delay
         hops = -(-wanted // self.hop_length)
@@ -99,4 +121,9 @@ def apply_bounded_mask(spectrum: Tensor, mask: Tensor) -> Tensor:
     bound = torch.tanh(magnitude) / magnitude
     mask_real, mask_imag = mask_real * bound, mask_imag * bound
     real, imag = spectrum.unbind(dim=2)
-    return torch.stack([real * mask_real - imag * mask_imag, real * mask_imag + imag * mask_real], dim=2)
+    return _product(real, imag, mask_real, mask_imag)
+
+
+def _product(real: Tensor, imag: Tensor, other_real: Tensor, other_imag: Tensor) -> Tensor:
+    """Complex product, real and imaginary part stacked before the last dimension."""
+    return torch.stack([real * other_real - imag * other_imag, real * other_imag + imag * other_real], dim=-2)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import signal
 
+from audio_enh.models.frequency_unet import FrequencyUNet
 from audio_enh.models.high_pass import HighPass
 
 
@@ -40,3 +41,17 @@ def test_takes_an_offset_away_and_leaves_speech_frequencies():
 def test_cutoff_outside_of_the_band_is_refused(cutoff):
     with pytest.raises(ValueError, match="cut-off"):
         HighPass(cutoff, 16000, 160)
+
+
+@pytest.mark.parametrize("frequency", [110.0, 200.0, 1000.0])
+def test_the_filter_bank_takes_its_turn_of_phase_back(frequency):
+    """A tone comes out of a model that passes everything as it went in, but for the filter's loss."""
+    model = FrequencyUNet()
+    with torch.no_grad():
+        model.decoder[-1].conv.weight.zero_()
+    tone = 0.1 * torch.cos(2 * np.pi * frequency * torch.arange(16000) / 16000)[None]
+    with torch.no_grad():
+        out = model.eval()(tone)[0, 8000:-400] / np.tanh(1)
+    wanted = tone[0, 8000:-400]
+    projected = (out @ wanted) / (wanted @ wanted) * wanted
+    assert projected.square().sum() > 20 * (out - projected).square().sum()
