@@ -239,7 +239,7 @@ class SharedGRU(nn.Module):
         self.rnn = nn.GRU(size, size, batch_first=True)
 
     def init_state(self, batch: int, rows: int) -> Tensor:
-        return self.rnn.weight_hh_l0.new_zeros(batch, rows, self.size)
+        return next(self.rnn.parameters()).new_zeros(batch, rows, self.size)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """As :meth:`LightRecurrence.forward`."""
