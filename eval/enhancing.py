@@ -23,6 +23,8 @@ from .rows import NOISY, Failure, Task
 if TYPE_CHECKING:
     from audio_enh.inference.enhancer import Enhancer
 
+# Of what was enhanced, beside the files.
+JOURNAL = "enhanced.jsonl"
 _WARM_UP_SECONDS = 1.0
 
 
@@ -120,7 +122,7 @@ def enhance_set(
         UserError: the model or the device is not to be had.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    journal = run.folder / "enhanced.jsonl"
+    journal = run.folder / JOURNAL
     if overwrite:
         journal.unlink(missing_ok=True)
     known = _load(journal)

@@ -12,14 +12,16 @@ from typing import Protocol as Interface
 from audio_enh.errors import UserError
 
 from .arrays import select_metrics
+from .enhancing import JOURNAL as ENHANCED_JOURNAL
 from .enhancing import Enhanced, ModelRun, enhance_set, plan_model
 from .evaluator import evaluate_tasks, make_tasks
 from .manifest import Manifest, make_manifest, package_versions
 from .metadata import Metadata, groupable, read_metadata
 from .metrics import METRICS
+from .outputs import check_output
 from .pairing import Group, match_rule, pair_folders
 from .protocols import Protocol, check_baseline, load_protocol, pair_set
-from .report import ReportPaths, write_report
+from .report import REPORT_NAMES, ReportPaths, write_report
 from .rows import NOISY, Row, Settings, Task
 from .summary import EvaluationSummary, summarise_rows
 
@@ -133,6 +135,8 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
         for model in request.models
     ]
     _refuse_equal_names([*systems, *(run.system for run in runs)])
+    enhanced_folders = {run.folder: ENHANCED_JOURNAL for run in runs}
+    check_output(request.output, JOURNAL, REPORT_NAMES, enhanced_folders, request.overwrite)
     try:
         request.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -55,6 +55,16 @@ def read_metadata(path: Path, keys: Sequence[str]) -> dict[str, dict[str, str]]:
     return {key: values for key, values in found.items() if values is not None}
 
 
+def spreadsheet_cell(value: object) -> object:
+    """A value as a CSV file may hold it: text that a spreadsheet would run as a formula begins with an apostrophe.
+
+    Numbers stay as they are, negative ones and those given as text too.
+    """
+    if not isinstance(value, str) or not value.lstrip().startswith(("=", "+", "-", "@")):
+        return f"'{value}" if isinstance(value, str) and value.startswith(("\t", "\r", "\n")) else value
+    return value if _number(value) is not None else f"'{value}"
+
+
 def group_labels(
     values: Mapping[str, str], band: float = 5.0, max_values: int = _MAX_VALUES
 ) -> dict[str, str]:

@@ -29,7 +29,7 @@ from audio_enh.io import read_audio
 from audio_enh.io.atomic import AtomicTarget
 from audio_enh.models.base import CausalModel
 from audio_enh.streaming.backend import Backend
-from audio_enh.streaming.onnx_backend import INPUT, NEW_STATE, OUTPUT, STATE, Metadata, OnnxBackend
+from audio_enh.streaming.onnx_backend import INPUT, NEW_STATE, OUTPUT, PREFIX, STATE, Metadata, OnnxBackend
 from audio_enh.streaming.torch_backend import StepModule, TorchBackend
 
 Audio = NDArray[np.float32]
@@ -56,6 +56,25 @@ class ExportReport:
     seconds: float
     max_error: float
     error_db: float
+
+
+def is_export(path: Path) -> bool:
+    """Whether an ONNX file is one that :func:`export_onnx` has made.
+
+    Raises:
+        DependencyError: onnx is missing.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise DependencyError.missing("export", str(error.name), "export") from error
+    if not path.is_file():
+        return False
+    try:
+        graph = onnx.load(str(path), load_external_data=False)
+    except Exception:  # protobuf's and onnx's errors have no common class
+        return False
+    return any(entry.key == f"{PREFIX}format" for entry in graph.metadata_props)
 
 
 def export_onnx(

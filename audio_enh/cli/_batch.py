@@ -252,7 +252,7 @@ def _previous_rows(path: Path) -> dict[str, dict[str, Any]]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["files"]
         return {row["output"]: row for row in rows}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}  # there is none, or something else lies there under its name
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from audio_enh.errors import UserError
 from audio_enh.io.containers import AUDIO_EXTENSIONS, writable_suffix
 from audio_enh.io.discover import LeftOut, find_audio, plan_outputs, shorten_name
+from audio_enh.io.owned import is_there
 
 PIPE = "-"
 SUFFIX = "_enhanced"
@@ -30,7 +31,7 @@ class Job:
     def done(self) -> bool:
         """Whether the output is there; outputs appear whole or not at all. Devices and pipes never are."""
         try:
-            return not self.piped and self.target.is_file()
+            return not self.piped and is_there(self.target)
         except OSError:  # a name that is too long, or a folder that may not be entered: writing will say so
             return False
 

@@ -31,6 +31,7 @@ def compare(
             "--output", "-o", metavar="FILE", show_default=False, help="Write it as .json or .md too."
         ),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Compare two evaluations file by file.
 
@@ -45,9 +46,12 @@ def compare(
 
     from audio_enh.cli._terminal import console as make_console
     from audio_enh.eval.compare import compare_reports, comparison_table, load_report
+    from audio_enh.io.owned import check_replaceable
 
     if output is not None and output.suffix not in (".json", ".md"):
         raise UserError(f"--output {output}: name a .json or .md file")
+    if output is not None:
+        check_replaceable([output], overwrite)
     comparison = compare_reports(load_report(a), load_report(b), system_a, system_b, common)
     head, *lines = comparison_table(comparison)
     table = Table(
@@ -85,12 +89,12 @@ def _write(
     import json
 
     from audio_enh.eval.report import write_text
-    from audio_enh.eval.report.tables import markdown_table
+    from audio_enh.eval.report.tables import markdown_table, plain
 
     if output.suffix == ".json":
         text = json.dumps(data, indent=1, allow_nan=False) + "\n"
     else:
-        text = "\n\n".join([markdown_table(head, lines), *(f"Note: {note}." for note in notes)]) + "\n"
+        text = "\n\n".join([markdown_table(head, lines), *(f"Note: {plain(note)}." for note in notes)]) + "\n"
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_text(output, text)

@@ -10,12 +10,14 @@ import typer
 
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import DependencyError, UserError
+from audio_enh.io.owned import check_replaceable, claim, is_owned
 
 if TYPE_CHECKING:
     import numpy as np
 
 SAMPLES = ("rain", "helicopter", "waves", "chainsaw", "dog")
 METRICS = ("si_sdr", "pesq_wb", "stoi")
+FILES = ("noisy.wav", "enhanced.wav", "clean.wav", "before_after.png")
 
 
 def demo(
@@ -24,10 +26,15 @@ def demo(
         "demo"
     ),
     model: Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", show_default=False)] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that another program made.")
+    ] = False,
 ) -> None:
     """Enhance a bundled noisy recording, show the scores and write audio and a before/after picture."""
     if sample not in SAMPLES:
         raise UserError(f"no sample '{sample}'; there are {', '.join(SAMPLES)}")
+    if not is_owned(output):
+        check_replaceable((output / name for name in FILES), overwrite, "another folder")
     import audio_enh
     from audio_enh.eval.arrays import evaluate_arrays
     from audio_enh.inference.checkpoint import DEFAULT_MODEL
@@ -41,7 +48,7 @@ def demo(
     enhanced = enhancer.enhance(noisy, rate)
 
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        claim(output)
     except OSError as error:
         raise UserError(f"cannot make the folder '{output}': {error.strerror}") from error
     for name, audio in (("noisy", noisy), ("enhanced", enhanced), ("clean", clean)):
@@ -55,7 +62,7 @@ def demo(
         echo(f"note: no scores: {error}", err=True)
     else:
         _print_scores(before, after, sample)
-    echo(f"Written to {output}/: noisy.wav, enhanced.wav, clean.wav, before_after.png")
+    echo(f"Written to {output}/: {', '.join(FILES)}")
 
 
 def _print_scores(before: dict[str, float], after: dict[str, float], sample: str) -> None:

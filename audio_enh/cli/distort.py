@@ -164,8 +164,11 @@ def _run(
     import numpy as np
 
     from audio_enh.cli._errors import describe
+    from audio_enh.io.owned import check_report
 
     record = record or _record_place(plan)
+    if record is not None:
+        check_report(record, overwrite)
     rows, failed = _previous_rows(record), 0
     try:
         for index, job in enumerate(plan.jobs):
@@ -240,7 +243,7 @@ def _previous_rows(record: Path | None) -> dict[str, dict[str, Any]]:
     try:
         rows = json.loads(record.read_text(encoding="utf-8"))["files"] if record is not None else []
         return {row["output"]: row for row in rows}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}  # there is none, or something else lies there under its name
 
 

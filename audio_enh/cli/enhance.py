@@ -317,10 +317,17 @@ def _enhance(
     from audio_enh.cli._batch import REPORT_NAME, Batch
     from audio_enh.inference.checkpoint import load_model
     from audio_enh.inference.enhancer import Enhancer
+    from audio_enh.inference.files import curve_paths
+    from audio_enh.io.owned import check_replaceable, check_report
     from audio_enh.models.base import CausalModel
 
     if report is None and plan.folder is not None:
         report = plan.folder / REPORT_NAME
+    if report is not None:
+        check_report(report, overwrite)
+    if options["uncertainty"]:
+        fresh = [job.target for job in plan.jobs if not job.done and not job.piped]
+        check_replaceable((path for target in fresh for path in curve_paths(target)), overwrite)
     batch = Batch(
         plan.jobs, options, overwrite, make_console(stderr=True), quiet, interruptible.check, plan.left_out
     )

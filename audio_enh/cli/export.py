@@ -9,6 +9,7 @@ import typer
 
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import DependencyError, UserError
+from audio_enh.io.owned import check_replaceable
 
 if TYPE_CHECKING:
     from audio_enh.streaming.backend import Backend
@@ -41,6 +42,7 @@ def export(
             help="Weights as 8-bit integers; what that costs in quality is measured and printed.",
         ),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Export a causal model's step to ONNX, and compare it with PyTorch on real recordings."""
     if quantize not in (None, "int8"):
@@ -54,7 +56,7 @@ def export(
     from audio_enh.inference.checkpoint import load_model
     from audio_enh.models.base import CausalModel
     from audio_enh.streaming.backend import sha256
-    from audio_enh.streaming.export import export_onnx
+    from audio_enh.streaming.export import export_onnx, is_export
     from audio_enh.streaming.onnx_backend import OnnxBackend
     from audio_enh.streaming.torch_backend import TorchBackend
 
@@ -63,6 +65,8 @@ def export(
     if not isinstance(network, CausalModel):
         raise UserError(f"{name} is not causal ({type(network).__name__}): only causal models can run live")
     default = folder / (ONNX if quantize is None else "model-int8.onnx")
+    if output is not None or not is_export(default):
+        check_replaceable([output or default], overwrite)
     report = export_onnx(
         network,
         output or default,

@@ -44,9 +44,10 @@ def import_checkpoint(
     known; of UNIVERSE and UNIVERSE++ all sizes, with the config.yaml of the release beside the file.
     The averaged weights are taken. Nothing in the file is run, and a file that tries to is refused.
     """
-    from audio_enh.inference.catalog import CONFIG
+    from audio_enh.inference.catalog import CONFIG, WEIGHTS
+    from audio_enh.io.owned import is_there
 
-    if (output / CONFIG).exists() and not overwrite:
+    if not overwrite and any(is_there(output / name) for name in (CONFIG, WEIGHTS)):
         raise UserError(f"{output} is a checkpoint already: add --overwrite, or choose another name")
     if output.is_file():
         raise UserError(f"{output} is a file: name a folder")
@@ -71,7 +72,9 @@ def import_checkpoint(
     if imported.step is not None:
         info["training_steps"] = imported.step
     dtype = torch.float16 if half else None
-    save_checkpoint(output, imported.model, info, arguments=imported.arguments, dtype=dtype)
+    save_checkpoint(
+        output, imported.model, info, arguments=imported.arguments, dtype=dtype, overwrite=overwrite
+    )
     parameters = sum(p.numel() for p in imported.model.parameters())
     process = imported.arguments.get("process", {"name": "UNIVERSE"})["name"]
     echo(f"{file} -> {output}: {parameters / 1e6:.1f} M parameters, process {process}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from audio_enh.errors import CheckpointError, DependencyError
+from audio_enh.inference.plain_yaml import read_yaml
 
 DEFAULT_MODEL = "causal-unet-16k"
 WEIGHTS = "model.safetensors"
@@ -18,6 +18,10 @@ CONFIG = "config.yaml"
 #: The same model for ONNX Runtime, where a checkpoint has it: what live sound runs faster by.
 ONNX = "model.onnx"
 HUB_PREFIX = "hf://"
+_HUB_NAME = re.compile(
+    r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.+-]+))?(/(?P<folder>[\w. +-]+(/[\w. +-]+)*))?/?",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,7 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 def read_config(folder: Path) -> dict[str, Any]:
     """Read and check the outline of ``config.yaml``."""
     path = folder / CONFIG
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid YAML: {one_line(error)}") from error
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    config = read_yaml(path)
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise CheckpointError(f"{path} has no 'model:' section")
     if not isinstance(config.get("info", {}), dict):
@@ -82,17 +81,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def is_shipped(folder: Path) -> bool:
+    """Whether a checkpoint's folder came with the package."""
+    return folder.resolve().parent == _shipped_folder().resolve()
+
+
 def _shipped_folder() -> Path:
     return Path(str(importlib.resources.files("audio_enh.checkpoints")))
 
 
 def _fetch(name: str) -> Path:
-    parts = name.removeprefix(HUB_PREFIX).strip("/").split("/")
-    if len(parts) < 2 or not all(parts):
+    found = _HUB_NAME.fullmatch(name)
+    if found is None or {".", ".."} & set(re.split("[/@]", name)):
         raise CheckpointError(
-            f"{name!r}: a checkpoint on the Hub reads hf://user/repo or hf://user/repo/folder"
+            f"{name!r}: a checkpoint on the Hub reads hf://user/repo, hf://user/repo@revision or"
+            " hf://user/repo/folder"
         )
-    repo, _, revision = "/".join(parts[:2]).partition("@")
+    repo, revision, folder = found["repo"], found["revision"], found["folder"]
     try:
         import huggingface_hub
         from huggingface_hub.errors import (
@@ -109,7 +114,7 @@ def _fetch(name: str) -> Path:
     for file in (CONFIG, WEIGHTS, ONNX):
         try:
             path = huggingface_hub.hf_hub_download(
-                repo, "/".join([*parts[2:], file]), revision=revision or None
+                repo, f"{folder}/{file}" if folder else file, revision=revision
             )
         except EntryNotFoundError as error:
             if file == ONNX:

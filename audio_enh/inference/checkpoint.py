@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from audio_enh.errors import CheckpointError
+from audio_enh.inference.bounded import outline, read_shapes
 from audio_enh.inference.catalog import (
     CONFIG,
     DEFAULT_MODEL,
@@ -42,10 +44,12 @@ from audio_enh.inference.catalog import (
     CheckpointInfo,
     available,
     find_checkpoint,
+    is_shipped,
     one_line,
     read_config,
 )
 from audio_enh.inference.devices import resolve_device
+from audio_enh.io.owned import is_there
 from audio_enh.models.base import CausalModel, EnhancementModel
 
 __all__ = [
@@ -54,6 +58,7 @@ __all__ = [
     "CheckpointInfo",
     "available",
     "build_model",
+    "check_target",
     "load_model",
     "load_weights",
     "save_checkpoint",
@@ -90,8 +95,11 @@ def load_model(
     target = resolve_device(str(device))
     folder = find_checkpoint(name_or_path)
     config = read_config(folder)
-    model = build_model(config["model"], str(folder / CONFIG))
-    load_weights(model, folder / WEIGHTS, config.get("sha256"))
+    _check_sum(folder / WEIGHTS, config.get("sha256"))
+    # What comes with the package needs no such look, which takes a second.
+    shapes = None if is_shipped(folder) else _read_shapes(folder / WEIGHTS)
+    model = build_model(config["model"], str(folder / CONFIG), shapes)
+    load_weights(model, folder / WEIGHTS)
     model.eval().requires_grad_(False)
     return model.to(target), config
 
@@ -103,6 +111,7 @@ def save_checkpoint(
     *,
     arguments: Mapping[str, Any],
     dtype: torch.dtype | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write a model's weights and configuration; other files of the folder (the model card) stay.
 
@@ -114,10 +123,14 @@ def save_checkpoint(
         arguments: what the model was constructed with; defaults are written out too, so that the
             checkpoint outlives a change of theirs.
         dtype: store floating-point weights in this type (float16 halves the size; loading gives float32).
+        overwrite: replace files of these names that are no checkpoint of this program, too.
 
     Raises:
-        CheckpointError: the class is not in :data:`MODELS`, or ``arguments`` do not give this model.
+        CheckpointError: the class is not in :data:`MODELS`, ``arguments`` do not give this model, or the folder holds
+            other files of these names.
     """
+    if not overwrite:
+        check_target(folder)
     target = f"{type(model).__module__}.{type(model).__qualname__}"
     model_config = {"_target_": target, **_plain(model.complete_arguments(arguments))}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
@@ -147,12 +160,36 @@ def save_checkpoint(
             Path(temporary, name).replace(folder / name)
 
 
-def build_model(config: Mapping[str, Any], source: str) -> EnhancementModel:
+def check_target(folder: str | Path) -> None:
+    """Refuse a folder for a checkpoint where files of its names are another program's.
+
+    Raises:
+        CheckpointError: ``model.safetensors`` or ``config.yaml`` is there, and it is no checkpoint of this program.
+    """
+    folder = Path(folder)
+    there = [folder / name for name in (WEIGHTS, CONFIG) if is_there(folder / name)]
+    if not there:
+        return
+    try:
+        target = read_config(folder)["model"].get("_target_")
+    except CheckpointError:
+        target = None
+    if not str(target).startswith("audio_enh."):
+        raise CheckpointError(
+            f"{there[0]} is there, and {folder} is no checkpoint of this program: choose another folder"
+        )
+
+
+def build_model(
+    config: Mapping[str, Any], source: str, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> EnhancementModel:
     """Construct the model that a configuration's ``model`` section describes, with fresh weights.
 
     Args:
         config: ``_target_`` and the constructor's arguments.
         source: what to call the configuration in an error.
+        shapes: of the weights that are to be loaded, by name. A configuration of other weights is refused before
+            memory is taken for a model.
     """
     arguments = dict(config)
     target = arguments.pop("_target_", None)
@@ -162,7 +199,7 @@ def build_model(config: Mapping[str, Any], source: str) -> EnhancementModel:
     constructor = getattr(importlib.import_module(module), name)
 
     parameters = inspect.signature(constructor).parameters
-    unknown = sorted(set(arguments) - set(parameters))
+    unknown = sorted(map(str, set(arguments) - set(parameters)))
     required = {n for n, p in parameters.items() if p.default is p.empty}
     missing = sorted(required - set(arguments))
     if unknown or missing:
@@ -171,18 +208,21 @@ def build_model(config: Mapping[str, Any], source: str) -> EnhancementModel:
         raise CheckpointError(f"{source}: arguments of {name} do not fit: {'; '.join(faults)}")
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     try:
+        if shapes is not None:
+            elements = sum(math.prod(shape) for shape in shapes.values())
+            model = outline(constructor, arguments, elements, len(shapes))
+            _check_shapes(model, shapes, source)
         return constructor(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # arguments of the wrong kind fail in any way
         raise CheckpointError(f"{source}: {name} refuses its arguments: {one_line(error)}") from error
 
 
 def load_weights(model: EnhancementModel, path: Path, sha256: str | None = None) -> None:
     """Load a safetensors file into ``model``; every key must be there, once, in the right shape."""
+    _check_sum(path, sha256)
     try:
-        if sha256 is not None and _sha256(path) != sha256:
-            raise CheckpointError(
-                f"{path} is damaged or of another checkpoint: its SHA-256 is not {CONFIG}'s"
-            )
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"cannot read {path}: {one_line(error)}; fetch it again") from error
@@ -193,17 +233,37 @@ def load_weights(model: EnhancementModel, path: Path, sha256: str | None = None)
     model.load_state_dict(state)
 
 
+def _check_sum(path: Path, sha256: str | None) -> None:
+    try:
+        matches = sha256 is None or _sha256(path) == sha256
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {one_line(error)}; fetch it again") from error
+    if not matches:
+        raise CheckpointError(f"{path} is damaged or of another checkpoint: its SHA-256 is not {CONFIG}'s")
+
+
+def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        return read_shapes(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"cannot read {path}: {one_line(error)}; fetch it again") from error
+
+
 def _check_fit(model: EnhancementModel, state: Mapping[str, Tensor], source: str) -> None:
-    expected = model.state_dict()
+    _check_shapes(model, {key: tuple(value.shape) for key, value in state.items()}, source)
+
+
+def _check_shapes(model: EnhancementModel, state: Mapping[str, tuple[int, ...]], source: str) -> None:
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     faults = []
     if missing := sorted(expected.keys() - state.keys()):
         faults.append(f"missing: {_some(missing)}")
     if unknown := sorted(state.keys() - expected.keys()):
         faults.append(f"unknown: {_some(unknown)}")
     wrong = [
-        f"{key} is {tuple(state[key].shape)}, not {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in state and state[key].shape != value.shape
+        f"{key} is {state[key]}, not {shape}"
+        for key, shape in expected.items()
+        if key in state and state[key] != shape
     ]
     if wrong:
         faults.append(f"of another shape: {_some(wrong)}")

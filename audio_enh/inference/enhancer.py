@@ -20,15 +20,13 @@ from audio_enh.inference.pool import WindowPool
 from audio_enh.inference.runners import CausalRunner, ModelRunner, WindowRunner
 from audio_enh.inference.stream import EnhanceStream, check_finite
 from audio_enh.inference.uncertainty import UncertaintyCurve
-from audio_enh.models.base import CausalModel, EnhancementModel
+from audio_enh.models.base import MAX_RATE, MIN_RATE, CausalModel, EnhancementModel
 from audio_enh.models.generative import GenerativeModel
 
 # What the user gives is what comes back.
 Array = TypeVar("Array", NDArray[np.floating], Tensor)
 
 MAX_CHANNELS = 256
-# Outside of this, a number is no sample rate but a mistake (kHz, or a length).
-MIN_RATE, MAX_RATE = 1000, 1_000_000
 
 
 class Enhancer:

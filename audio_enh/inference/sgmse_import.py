@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from audio_enh.errors import CheckpointError
+from audio_enh.inference.bounded import build_within
 from audio_enh.inference.pickles import read_pickle, without_compilation
 from audio_enh.models.diffusion import DiffusionEnhancer
 from audio_enh.models.ncsnpp import NCSNpp
@@ -52,17 +53,16 @@ def import_sgmse(path: str | Path) -> Imported:
     hyper = checkpoint.get("hyper_parameters")
     if not isinstance(hyper, Mapping):
         raise CheckpointError(f"{path} has no hyper_parameters, by which its model could be built")
-    try:
-        arguments = _arguments(hyper)
-        model = DiffusionEnhancer(**arguments)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-
     state = {
         key.removeprefix("dnn."): value
         for key, value in without_compilation(checkpoint["state_dict"]).items()
         if key.startswith("dnn.") and isinstance(value, Tensor)
     }
+    try:
+        arguments = _arguments(hyper)
+        model = build_within(DiffusionEnhancer, arguments, state)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from error
     shadow = _shadow(checkpoint.get("ema"), state, str(path))
     network = model.network
     assert isinstance(network, NCSNpp)

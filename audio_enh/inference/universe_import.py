@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from audio_enh.errors import CheckpointError
+from audio_enh.inference.bounded import build_within
 from audio_enh.inference.pickles import read_pickle, without_compilation
+from audio_enh.inference.plain_yaml import read_yaml
 from audio_enh.models.universe import Universe
 from audio_enh.models.universe_import import COMPUTED, from_reference
 
@@ -79,7 +80,7 @@ def import_universe(path: str | Path) -> ImportedUniverse | None:
             **_settings(_read_config(Path(path)), edm=score == "_edm_model."),
             "head": "decoupling" if parts[_DECOUPLING] else "mixture",
         }
-        model = Universe(**arguments)
+        model = build_within(Universe, arguments, state)
         renamed = {
             **_under("score_network.", from_reference(parts[score])),
             **_under("condition.", from_reference(parts[_CONDITION])),
@@ -94,7 +95,7 @@ def import_universe(path: str | Path) -> ImportedUniverse | None:
         model.load_state_dict(renamed)
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error}, which models of its kind have") from error
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         raise CheckpointError(f"{path} does not fit its model: {' '.join(str(error).split())}") from error
     broken = [key for key, value in model.state_dict().items() if not torch.isfinite(value).all()]
     if broken:
@@ -174,10 +175,7 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     place = next((place for place in places if place.is_file()), None)
     if place is None:
         raise CheckpointError(f"{path} needs the config.yaml it was released with: put it into {path.parent}")
-    try:
-        config = yaml.safe_load(place.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{place} is not valid YAML: {' '.join(str(error).split())}") from error
+    config = read_yaml(place)
     if not isinstance(config, Mapping) or not isinstance(config.get("model"), Mapping):
         raise CheckpointError(f"{place} has no 'model:' section")
     return config["model"]

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 State = tuple[Tensor, ...]
 
+# Outside of this, a number is no sample rate in Hz but a mistake (kHz, or a length).
+MIN_RATE, MAX_RATE = 1000, 1_000_000
+
 
 def with_defaults(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a function, those not given by their defaults where they have one."""

@@ -21,7 +21,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from omegaconf import DictConfig, OmegaConf
 
 from audio_enh.errors import UserError
-from audio_enh.inference.checkpoint import load_model, save_checkpoint
+from audio_enh.inference.checkpoint import check_target, load_model, save_checkpoint
 from audio_enh.training.callbacks import keep_rows
 from audio_enh.training.lora import add_lora, merge_lora
 from audio_enh.training.run_folder import RunRecord, check_place, state_to_resume
@@ -72,6 +72,8 @@ def _train(config: DictConfig, stop: StopRequest) -> float | None:
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.export:
+        check_target(config.export)  # not after hours
 
     model = hydra.utils.instantiate(config.model)
     objective = hydra.utils.instantiate(config.objective)

@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from audio_enh.io.owned import is_owned, make_owned, remove_owned
 
 DEFAULT_FOLDER = Path("~/.cache/audio_enh/benchmark")
 # What worker.py needs; each peer says which numpy it goes with.
@@ -37,9 +38,16 @@ class Environment:
 
 
 def prepare(
-    name: str, requirements: Sequence[str], without_dependencies: Sequence[str], folder: Path, base: Path
+    name: str,
+    requirements: Sequence[str],
+    without_dependencies: Sequence[str],
+    folder: Path,
+    base: Path,
+    lock: Path | None = None,
 ) -> Environment:
     """Make a virtual environment, or take the one that an earlier run has made for the same requirements.
+
+    With a lock file exactly what it names is installed, each package only if it has one of the SHA-256 sums there.
 
     Args:
         name: of the peer, its folder's name.
@@ -47,28 +55,38 @@ def prepare(
         without_dependencies: packages of which only what is inside them is wanted.
         folder: holds the environments.
         base: where pip runs.
+        lock: every package that is needed, those for ``worker.py`` too, with version and sums, as pip takes it.
 
     Raises:
         InstallationFailed: pip, or making the environment, failed.
     """
     wanted = [*requirements, *WORKER_REQUIREMENTS]
-    what = json.dumps([wanted, list(without_dependencies), platform.python_version(), str(base)])
+    locked = None if lock is None else lock.read_text(encoding="utf-8")
+    what = json.dumps([wanted, list(without_dependencies), platform.python_version(), str(base), locked])
     key = hashlib.sha256(what.encode()).hexdigest()[:12]
     place = folder.expanduser().resolve() / name / key
     done = place / _DONE
     python = place / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not done.exists():
+    if not (is_owned(place) and done.exists()):
         # What another version of the peer, or an interrupted installation, has left takes room only.
-        shutil.rmtree(place.parent, ignore_errors=True)
+        for left in place.parent.iterdir() if place.parent.is_dir() else ():
+            remove_owned(left)
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            make_owned(place)
+        except FileExistsError:
+            raise InstallationFailed(f"{place} is there, and this program did not make it") from None
         except OSError as error:
             raise InstallationFailed(f"cannot write into {place.parent}: {error.strerror}") from error
         _run([sys.executable, "-m", "venv", str(place)], base)
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-        _run([*pip, "install", "--quiet", "--no-compile", *wanted], base)
-        if without_dependencies:
-            _run([*pip, "install", "--quiet", "--no-compile", "--no-deps", *without_dependencies], base)
+        install = [*pip, "install", "--quiet", "--no-compile"]
+        if lock is not None:
+            # Those it needs are named, so none is looked for: nothing comes in by the side.
+            _run([*install, "--no-deps", "--require-hashes", "-r", str(lock)], base)
+        else:
+            _run([*install, *wanted], base)
+            if without_dependencies:
+                _run([*install, "--no-deps", *without_dependencies], base)
         listed = json.loads(_run([*pip, "list", "--format=json"], base))
         packages = {entry["name"]: entry["version"] for entry in listed}
         done.write_text(json.dumps(packages, indent=1), encoding="utf-8")

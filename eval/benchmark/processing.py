@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from audio_enh.io.owned import claim
+
 from ..pairing import Group
 from ..rows import NOISY
 from .systems import System, sha256
@@ -85,7 +87,7 @@ def process_set(
     Raises:
         LoadingFailed: the system cannot be loaded.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder)
     journal = folder / JOURNAL
     header = json.loads(
         json.dumps({"system": system.identity(), "worker": sha256(WORKER), "packages": dict(packages)})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..manifest import Manifest
-from ..report.tables import BY_NAME, MISSING, interval, label, markdown_table, number
+from ..report.tables import BY_NAME, MISSING, interval, label, markdown_table, number, plain
 from ..rows import NOISY
 from ..summary import EvaluationSummary
 from .processing import Processed, Run
@@ -120,24 +120,28 @@ def to_markdown(entries: Sequence[Entry], summary: EvaluationSummary, machine: s
     head += ["real-time factor", "latency (ms)", "parameters", "weights", "memory"]
     body = [[NOISY, *_scores(NOISY, summary, best), *([MISSING] * 5)]]
     body += [
-        [entry.system.name, *_scores(entry.system.name, summary, best), *_costs(entry.system, entry.cost)]
+        [
+            plain(entry.system.name),
+            *_scores(entry.system.name, summary, best),
+            *_costs(entry.system, entry.cost),
+        ]
         for entry in _ranked(entries, summary)
     ]
     parts = [
         markdown_table(head, body),
         f"{summary.files} files, mean and 95 % interval; bold: the best mean. Real-time factor: time of the "
-        f"processor over that of the audio, one core of {machine}, with the resampling to and from the system's "
-        "rate. Latency: frame, stride and look-ahead; a dash: the system takes whole recordings. Memory: peak of "
-        "the process.",
+        f"processor over that of the audio, one core of {plain(machine)}, with the resampling to and from the "
+        "system's rate. Latency: frame, stride and look-ahead; a dash: the system takes whole recordings. Memory: "
+        "peak of the process.",
     ]
     if failed := troubles(entries, summary):
         parts.append(
-            "Not in the table, or not with all files:\n\n" + "\n".join(f"- {line}" for line in failed)
+            "Not in the table, or not with all files:\n\n" + "\n".join(f"- {plain(line)}" for line in failed)
         )
     for column, groups in summary.groups.items():
         for name in summary.metrics:
             parts.append(
-                f"### {label(BY_NAME[name])} by {column}\n\n{_group_table(entries, summary, groups, name)}"
+                f"### {label(BY_NAME[name])} by {plain(column)}\n\n{_group_table(entries, summary, groups, name)}"
             )
     return "\n\n".join(parts) + "\n"
 
@@ -220,5 +224,5 @@ def _group_table(
     body = []
     for name in names:
         means = [systems.get(name, {}).get(metric) for systems in groups.values()]
-        body.append([name, *(number(stat and stat.mean, BY_NAME[metric]) for stat in means)])
-    return markdown_table(["", *groups], body)
+        body.append([plain(name), *(number(stat and stat.mean, BY_NAME[metric]) for stat in means)])
+    return markdown_table(["", *map(plain, groups)], body)

@@ -14,22 +14,26 @@ from typing import Any
 import audio_enh
 from audio_enh.errors import UserError
 
-from ..evaluation import Progress, Silent, measure_set
+from ..evaluation import JOURNAL, Progress, Silent, measure_set
 from ..evaluator import make_tasks
 from ..manifest import make_manifest, package_versions
 from ..metadata import Metadata, groupable, read_metadata
+from ..outputs import check_output
 from ..pairing import Group, match_rule, pair_folders
-from ..report import COMPARED, write_report, write_text
+from ..report import COMPARED, REPORT_NAMES, write_report, write_text
 from ..rows import NOISY, Failure, Settings, Task
 from ..summary import EvaluationSummary, summarise_rows
 from .environments import DEFAULT_FOLDER, Environment, InstallationFailed, prepare
 from .plot import draw
+from .processing import JOURNAL as PROCESSED_JOURNAL
 from .processing import LoadingFailed, Processed, process_set, target
 from .results import Entry, cost_of, overview, to_json, to_markdown, troubles
 from .systems import System, find_models, find_peers
 
 METRICS = ("pesq_wb", "estoi", "si_sdr", "dnsmos_ovrl")
 PLOTTED = ("pesq_wb", "dnsmos_ovrl")
+# Beside those of the report.
+_NAMES = ("benchmark.json", "table.md", "plot.png")
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -
     systems = [*find_models(request.models, rate), *find_peers(request.peers)]
     _check_names(systems)
     metadata = _metadata(request.folder, groups)
+    folders = {_folder(request, system): PROCESSED_JOURNAL for system in systems}
+    check_output(request.output, JOURNAL, (*REPORT_NAMES, *_NAMES), folders, request.overwrite)
     try:
         request.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -124,9 +130,9 @@ def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -
     )
     manifest.models = {entry.system.name: _described(entry) for entry in entries}
     write_report(request.output, manifest, summary, rows, metadata, clips=0, compared=COMPARED)
-    write_text(request.output / "benchmark.json", to_json(entries, summary, manifest, _machine()))
-    write_text(request.output / "table.md", to_markdown(entries, summary, _machine()))
-    plot = request.output / "plot.png"
+    numbers, text, plot = (request.output / name for name in _NAMES)
+    write_text(numbers, to_json(entries, summary, manifest, _machine()))
+    write_text(text, to_markdown(entries, summary, _machine()))
     drawn = draw(entries, summary, PLOTTED, plot)
     tell.advance("")
     return Benchmark(
@@ -167,10 +173,15 @@ def _check_names(systems: Sequence[System]) -> None:
             raise UserError(f"two systems would be called {system.name!r}: give each once, or rename a file")
 
 
+def _folder(request: BenchmarkRequest, system: System) -> Path:
+    """Of a system's enhanced files."""
+    return request.output / "enhanced" / system.folder
+
+
 def _enhance(
     system: System, groups: Sequence[Group], request: BenchmarkRequest, tell: Progress
 ) -> tuple[Entry, list[Task]]:
-    folder = request.output / "enhanced" / system.folder
+    folder = _folder(request, system)
     environment = Environment(Path(sys.executable), {})
     try:
         if system.kind == "peer":
@@ -181,6 +192,7 @@ def _enhance(
                 system.without_dependencies,
                 request.environments,
                 system.adapter.parent,
+                system.lock,
             )
             tell.advance("")
         versions = environment.packages or {"audio_enh": audio_enh.__version__, **package_versions()}

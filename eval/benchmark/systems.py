@@ -57,6 +57,12 @@ class System:
         """The name as a folder's."""
         return self.name.replace(":", "-").replace("/", "-")
 
+    @property
+    def lock(self) -> Path | None:
+        """Versions and sums of all that a peer needs, in a file of its adapter's name; None where there is none."""
+        path = self.adapter.with_suffix(".txt")
+        return path if self.kind == "peer" and path.is_file() else None
+
     def identity(self) -> dict[str, Any]:
         """What must be the same for files of an earlier run to be taken."""
         return {

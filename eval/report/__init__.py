@@ -16,6 +16,9 @@ from ..summary import EvaluationSummary
 from .html import COMPARED, to_html
 from .tables import to_csv, to_json, to_markdown
 
+#: The files of a report.
+REPORT_NAMES = ("report.json", "rows.csv", "summary.md", "report.html")
+
 
 @dataclass(frozen=True)
 class ReportPaths:
@@ -47,9 +50,7 @@ def write_report(
     """
     known = metadata or {}
     side_by_side = min(COMPARED, clips) if compared is None else compared
-    paths = ReportPaths(
-        folder / "report.json", folder / "rows.csv", folder / "summary.md", folder / "report.html"
-    )
+    paths = ReportPaths(*(folder / name for name in REPORT_NAMES))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(paths.json, to_json(manifest, summary, rows, known))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..manifest import Manifest
-from ..metadata import Metadata
+from ..metadata import Metadata, spreadsheet_cell
 from ..metrics import METRICS, Metric
 from ..rows import NOISY, Row
 from ..statistics import PairedTest, Summary
@@ -34,7 +34,8 @@ def to_json(manifest: Manifest, summary: EvaluationSummary, rows: Sequence[Row],
 def to_csv(rows: Sequence[Row], metrics: Sequence[str], metadata: Metadata) -> str:
     """One line per file, system and seed, with each metric's gain over the noisy input.
 
-    An empty field is a score that does not exist; ``failures`` says why.
+    An empty field is a score that does not exist; ``failures`` says why. Text that begins as a formula does, a file's
+    name for instance, has an apostrophe before it.
     """
     noisy = {row.file: row.scores for row in rows if row.system == NOISY}
     columns = list(dict.fromkeys(column for values in metadata.values() for column in values))
@@ -44,7 +45,7 @@ def to_csv(rows: Sequence[Row], metrics: Sequence[str], metadata: Metadata) -> s
     head += ["real_time_factor", "warnings", "failures", *columns]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(head)
+    writer.writerow([spreadsheet_cell(name) for name in head])
     for row in rows:
         line: list[object] = [row.file, row.system, row.seed, row.status, row.reason]
         line += [_digits(row.scores.get(name)) for name in metrics]
@@ -58,23 +59,24 @@ def to_csv(rows: Sequence[Row], metrics: Sequence[str], metadata: Metadata) -> s
         line += [_digits(factor), " ".join(row.warnings)]
         line.append("; ".join(f"{name}: {failure.reason}" for name, failure in row.failures.items()))
         line += [metadata.get(row.file, {}).get(column) for column in columns]
-        writer.writerow(line)
+        writer.writerow([spreadsheet_cell(value) for value in line])
     return stream.getvalue()
 
 
 def to_markdown(manifest: Manifest, summary: EvaluationSummary, rows: Sequence[Row]) -> str:
     """What goes into a paper or a pull request."""
-    parts = [f"# Evaluation of {', '.join(s for s in summary.systems if s != NOISY) or 'the noisy input'}"]
+    systems = ", ".join(plain(s) for s in summary.systems if s != NOISY)
+    parts = [f"# Evaluation of {systems or 'the noisy input'}"]
     parts.append(
         f"{summary.files} files. Mean over files with a 95 % interval ({manifest.interval}). "
         f"audio-enh {manifest.audio_enh}, {manifest.created}."
     )
-    parts += [f"**Note:** {warning}." for warning in manifest.warnings]
+    parts += [f"**Note:** {plain(warning)}." for warning in manifest.warnings]
     parts.append(_main_table(summary))
     if summary.against_noisy:
         parts.append("## Gain over the noisy input\n\n" + _gain_table(summary))
     for column, groups in summary.groups.items():
-        parts.append(f"## By {column}\n\n" + _group_table(summary, groups))
+        parts.append(f"## By {plain(column)}\n\n" + _group_table(summary, groups))
     if any(summary.failures.values()):
         parts.append("## Failures\n\n" + _failure_table(summary, rows))
     if summary.seeds:
@@ -83,7 +85,7 @@ def to_markdown(manifest: Manifest, summary: EvaluationSummary, rows: Sequence[R
         parts.append("## Speed\n\n" + _speed_table(summary))
     if summary.primary is not None:
         parts.append(f"## Worst files by {BY_NAME[summary.primary].label}\n\n" + _worst_table(summary, rows))
-    parts.append(f"Command: `{' '.join(manifest.command)}`")
+    parts.append(f"Command: {plain(' '.join(manifest.command))}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -119,11 +121,20 @@ def p_value(value: float | None) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def plain(text: str) -> str:
+    """Text as Markdown shows it to the letter, on one line: names and values of others are no HTML, links or bars."""
+    one_line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return "".join(_ESCAPED.get(character, character) for character in one_line)
+
+
+_ESCAPED = {**{c: f"\\{c}" for c in "\\`*[]|~"}, "<": "&lt;", ">": "&gt;", "&": "&amp;"}
+
+
 def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; bars in cells are escaped."""
+    """A table in Markdown; names and values of others go through :func:`plain` first."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(cells) + " |"
 
     return "\n".join([line(head), "|" + "---|" * len(head), *(line(cells) for cells in body)])
 
@@ -139,7 +150,7 @@ def _mean(stat: Summary | None, metric: Metric, files: int) -> str:
 def _main_table(summary: EvaluationSummary) -> str:
     body = [
         [
-            system,
+            plain(system),
             *(
                 _mean(summary.scores[system].get(name), BY_NAME[name], summary.files)
                 for name in summary.metrics
@@ -155,7 +166,7 @@ def _gain_table(summary: EvaluationSummary) -> str:
         metric = BY_NAME[name]
         gain = number(test.difference, metric, sign=True)
         return [
-            system,
+            plain(system),
             label(metric),
             f"{gain} {interval(test.low, test.high, metric, sign=True)}".strip(),
             f"{test.win_rate:.0%}",
@@ -176,7 +187,7 @@ def _group_table(summary: EvaluationSummary, groups: dict[str, dict[str, dict[st
         for system, scores in systems.items():
             count = max((stat.count for stat in scores.values()), default=0)
             means = [_mean(scores.get(name), BY_NAME[name], count) for name in summary.metrics]
-            body.append([name_of_group, system, str(count), *means])
+            body.append([plain(name_of_group), plain(system), str(count), *means])
     return markdown_table(
         ["group", "system", "files", *(label(BY_NAME[name]) for name in summary.metrics)], body
     )
@@ -184,13 +195,15 @@ def _group_table(summary: EvaluationSummary, groups: dict[str, dict[str, dict[st
 
 def _failure_table(summary: EvaluationSummary, rows: Sequence[Row]) -> str:
     counts = [
-        [system, reason, str(count)]
+        [plain(system), plain(reason), str(count)]
         for system, reasons in summary.failures.items()
         for reason, count in reasons.items()
     ]
     files = [
-        f"- {row.system}{'' if row.seed is None else f' (seed {row.seed})'} / {row.file}: "
-        + "; ".join(f"{', '.join(names)}: {detail}" for detail, names in failures_by_detail(row).items())
+        f"- {plain(row.system)}{'' if row.seed is None else f' (seed {row.seed})'} / {plain(row.file)}: "
+        + "; ".join(
+            f"{', '.join(names)}: {plain(detail)}" for detail, names in failures_by_detail(row).items()
+        )
         for row in rows
         if row.failures
     ]
@@ -208,7 +221,7 @@ def failures_by_detail(row: Row) -> dict[str, list[str]]:
 def _seed_table(summary: EvaluationSummary) -> str:
     body = [
         [
-            system,
+            plain(system),
             label(BY_NAME[name]),
             ", ".join(f"{seed}: {number(mean, BY_NAME[name])}" for seed, mean in spread.means.items()),
             f"{spread.std_of_means:.4f}",
@@ -223,12 +236,12 @@ def _seed_table(summary: EvaluationSummary) -> str:
 def _speed_table(summary: EvaluationSummary) -> str:
     body = [
         [
-            system,
+            plain(system),
             f"{speed.real_time_factor:.3f}",
             f"{speed.median:.3f} / {speed.p95:.3f}",
             f"{speed.peak_memory_mb:.0f} MB",
             f"{speed.seconds_audio:.0f} s",
-            speed.device,
+            plain(speed.device),
         ]
         for system, speed in summary.speed.items()
     ]
@@ -250,7 +263,9 @@ def _worst_table(summary: EvaluationSummary, rows: Sequence[Row]) -> str:
             continue
         scores = scores_of(system)
         for file in summary.worst.get(system, []):
-            body.append([system, file, number(scores[file], metric), number(noisy.get(file), metric)])
+            body.append(
+                [plain(system), plain(file), number(scores[file], metric), number(noisy.get(file), metric)]
+            )
     return markdown_table(["system", "file", metric.label, "noisy"], body)
 
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -20,10 +21,11 @@ import soundfile
 import soxr
 
 from audio_enh.errors import CheckpointError, UserError
-from audio_enh.eval.benchmark.environments import InstallationFailed, prepare
+from audio_enh.eval.benchmark.environments import WORKER_REQUIREMENTS, InstallationFailed, prepare
 from audio_enh.eval.benchmark.processing import LoadingFailed, Run, process_set, target
 from audio_enh.eval.benchmark.systems import PEERS, System, find_models, find_peers, read_adapter
 from audio_enh.eval.pairing import Group
+from audio_enh.io.owned import MARK
 from tests.eval.synthesis import RATE, noisy, speech, write
 
 SCRIPT = Path(sys.executable).with_name("audio-enh")
@@ -204,6 +206,76 @@ def test_an_environment_is_made_once_and_anew_for_other_versions(offline, tmp_pa
     assert not made.python.exists()
 
 
+def test_no_folder_is_removed_that_it_did_not_make(offline, tmp_path, monkeypatch):
+    """`--environments DIR` took whatever lay in DIR/NAME for leftovers."""
+    for name, value in offline.items():
+        monkeypatch.setenv(name, value)
+    thesis = tmp_path / "peer" / "thesis"
+    thesis.mkdir(parents=True)
+    (thesis / "chapter.txt").write_text("years of work")
+    (tmp_path / "peer" / "link").symlink_to(thesis)
+    made = prepare("peer", ["quieter==1.0"], (), tmp_path, tmp_path)
+    with pytest.raises(InstallationFailed, match="no-such-package"):
+        prepare("peer", ["no-such-package"], (), tmp_path, tmp_path)
+    assert not made.python.exists()
+    assert (tmp_path / "peer" / "link" / "chapter.txt").read_text() == "years of work"
+    # What an installation was to make is there, made by others.
+    place = next(path for path in (tmp_path / "peer").iterdir() if path.name not in ("thesis", "link"))
+    (place / MARK).unlink()
+    with pytest.raises(InstallationFailed, match="did not make it"):
+        prepare("peer", ["no-such-package"], (), tmp_path, tmp_path)
+    assert (place / "pyvenv.cfg").exists()
+
+
+def test_a_package_with_another_sum_is_not_installed(offline, tmp_path, monkeypatch):
+    for name, value in offline.items():
+        monkeypatch.setenv(name, value)
+    wheels = Path(offline["PIP_FIND_LINKS"])
+    lines = [
+        f"{wheel.name.split('-')[0]}=={wheel.name.split('-')[1]}"
+        f" --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+        for wheel in sorted(wheels.glob("*.whl"))
+    ]
+    lock = tmp_path / "peer.txt"
+    lock.write_text("".join(lines))
+    made = prepare("peer", ["quieter==1.0"], (), tmp_path / "environments", tmp_path, lock)
+    assert made.packages["quieter"] == "1.0"
+    lock.write_text("".join(lines).replace("sha256:", "sha256:0000")[: -len("0000")])
+    with pytest.raises(InstallationFailed):
+        prepare("peer", ["quieter==1.0"], (), tmp_path / "environments", tmp_path, lock)
+    lock.write_text("quieter==1.0\n")
+    with pytest.raises(InstallationFailed):
+        prepare("peer", ["quieter==1.0"], (), tmp_path / "environments", tmp_path, lock)
+
+
+def test_every_package_of_every_peer_is_pinned_with_sums():
+    for system in find_peers(None):
+        assert system.lock is not None, system.name
+        text = system.lock.read_text().replace("\\\n", " ")
+        packages = {}
+        for line in filter(None, text.splitlines()):
+            pinned = re.match(r"([\w.-]+)==([\w.+-]+)( ;.*?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*$", line)
+            assert pinned, line[:100]
+            packages.setdefault(pinned[1].lower(), set()).add(pinned[2])
+        for wanted in (*system.requirements, *system.without_dependencies, *WORKER_REQUIREMENTS):
+            name, _, version = wanted.partition("==")
+            assert name.lower() in packages, wanted
+            assert not version or version in packages[name.lower()] or version.endswith("*"), wanted
+
+
+def test_reports_of_others_are_not_written_over(folder, checkpoint, tmp_path):
+    for spoil in ("report.html", "table.md", "enhanced/tiny/f0.wav"):
+        report = tmp_path / spoil.replace("/", "-")
+        path = report / spoil
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+        done = run("benchmark", folder, "-o", report, "-m", checkpoint, "--peer", "none", cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert "--overwrite" in done.stderr
+        assert path.read_text() == "mine"
+        assert sum(each.is_file() for each in report.rglob("*")) == 1
+
+
 def test_delay_and_rate_are_taken_out(folder, tmp_path):
     code = """
 import numpy
@@ -241,7 +313,8 @@ def test_a_run_goes_on_where_it_stopped(folder, tmp_path):
     third = process(system, folder, out, again=True)
     assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.wav")} == times
     assert not set(third.files) & set(second.files)
-    assert sorted(path.suffix for path in out.iterdir()) == [".jsonl", ".txt", *[".wav"] * FILES]
+    # No partial file is left.
+    assert sorted(path.suffix for path in out.iterdir()) == ["", ".jsonl", ".txt", *[".wav"] * FILES]
     # An output that is gone, an input that has changed, another adapter.
     (out / "f0.wav").unlink()
     process(system, folder, out)
