@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import audio_enh
+from audio_enh.cli._errors import outside_cause
 from audio_enh.errors import UserError, install_command
 
 if TYPE_CHECKING:
@@ -62,9 +63,12 @@ def _all_checks(packages: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
             yield from check()
         except Exception as error:
             # A broken installation breaks in ways nobody listed; that is a finding, not a crash.
-            yield Finding(
-                check.__name__.removeprefix("check_"), "fail", _one_line(error), "reinstall audio-enh"
-            )
+            name, outside = check.__name__.removeprefix("check_"), outside_cause(error)
+            if outside is None:
+                yield Finding(name, "fail", _one_line(error), "reinstall audio-enh")
+            else:
+                what, _, remedy = outside.partition(": ")
+                yield Finding(name, "fail", what, remedy or "mend that, and run this again")
 
 
 def check_python() -> Iterator[Finding]:

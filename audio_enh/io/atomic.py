@@ -78,9 +78,11 @@ class AtomicTarget:
                 self._unlock()
             with contextlib.suppress(FileNotFoundError):
                 self.temporary.chmod(self.path.stat().st_mode & 0o777)
-        except OSError as error:
+        except BaseException as error:
             self.discard()
-            raise write_error(error, self.path) from error
+            if isinstance(error, OSError):
+                raise write_error(error, self.path) from error
+            raise
 
     def _make_folders(self) -> None:
         missing = []
@@ -105,9 +107,11 @@ class AtomicTarget:
             finally:
                 os.close(handle)
             self.temporary.replace(self.path)
-        except OSError as error:
+        except BaseException as error:
             self.discard()
-            raise write_error(error, self.path) from error
+            if isinstance(error, OSError):
+                raise write_error(error, self.path) from error
+            raise
         self._unlock()
 
     def _unlock(self) -> None:

@@ -64,13 +64,30 @@ def test_output_to_dev_null(cli, source: Path) -> None:
     assert Path("/dev/null").is_char_device()
 
 
+def without_temporary_folder(monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+
+
+def test_doctor_gives_the_right_advice(monkeypatch) -> None:
+    from audio_enh.cli import _checks
+
+    without_temporary_folder(monkeypatch)
+    for name in ("python", "torch", "ffmpeg", "devices", "packages", "checkpoints"):
+        monkeypatch.setattr(_checks, f"check_{name}", lambda: iter(()))
+    findings = list(_checks.all_checks())
+    assert findings
+    assert all("TMPDIR" in finding.remedy for finding in findings)
+    assert not any("reinstall" in finding.remedy for finding in findings)
+
+
 def test_no_place_for_temporary_files(cli, source: Path, monkeypatch) -> None:
     from audio_enh.io import ffmpeg_writer
 
     if shutil.which("ffprobe") is None:
         pytest.skip("needs ffmpeg")
     ffmpeg_writer._calibrate.cache_clear()
-    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    without_temporary_folder(monkeypatch)
     result = cli("enhance", source, "-o", source.with_name("out.m4a"))
     assert result.code == 2
     assert "TMPDIR" in result.err
