@@ -78,7 +78,9 @@ def _fmt_chunk(file: BinaryIO) -> tuple[int, bytes]:
     for chunk in iff_chunks(file):
         if chunk.name == b"fmt ":
             file.seek(chunk.offset)
-            return chunk.offset, file.read(chunk.size)
+            return chunk.offset, file.read(
+                min(chunk.size, 1 << 16)
+            )  # a buffer of that size is made in any case
     return 0, b""
 
 
@@ -216,27 +218,29 @@ def _copy_flac(old: BinaryIO, new: BinaryIO) -> None:
 
 def _with_vendor(comments: bytes, vendor_from: bytes) -> bytes:
     """Vorbis comments with the vendor string (who encoded) of another block."""
-    if not _are_comments(comments):
-        raise ValueError("its comments are damaged")
+    _comments_end(comments)
     size = struct.unpack_from("<I", comments)[0]
     own = struct.unpack_from("<I", vendor_from)[0]
     return vendor_from[: 4 + own] + comments[4 + size :]
 
 
-def _are_comments(block: bytes) -> bool:
-    """Whether the sizes of a vendor string and of so many comments fit into the block."""
-    if len(block) < 8:
-        return False
-    position = 4 + struct.unpack_from("<I", block)[0]
-    if position + 4 > len(block):
-        return False
-    count = struct.unpack_from("<I", block, position)[0]
-    position += 4
-    for _ in range(min(count, len(block))):
-        if position + 4 > len(block):
-            return False
-        position += 4 + struct.unpack_from("<I", block, position)[0]
-    return position <= len(block)
+def _comments_end(block: bytes) -> int:
+    """Offset behind a vendor string and so many comments.
+
+    Raises:
+        ValueError: they do not fit into the block.
+    """
+    try:
+        position = 4 + struct.unpack_from("<I", block)[0]
+        count = struct.unpack_from("<I", block, position)[0]
+        position += 4
+        for _ in range(count):
+            position += 4 + struct.unpack_from("<I", block, position)[0]
+    except struct.error as error:
+        raise ValueError("its comments are damaged") from error
+    if position > len(block):
+        raise ValueError("its comments are damaged")
+    return position
 
 
 def _copy_ogg_comments(old: BinaryIO, new: BinaryIO) -> None:
@@ -247,14 +251,18 @@ def _copy_ogg_comments(old: BinaryIO, new: BinaryIO) -> None:
     packets, used = ogg.header_packets(new, count)
     if not (source[1].startswith(prefix) and packets[1].startswith(prefix)):
         raise ValueError("unexpected Ogg comment header")
-    size = len(prefix)
-    packets[1] = prefix + _with_vendor(source[1][size:], packets[1][size:])
+    comments = source[1][len(prefix) :]
+    if not opus:  # Vorbis ends its header with a bit that must be set
+        comments = comments[: _comments_end(comments)] + b"\x01"
+    packets[1] = prefix + _with_vendor(comments, packets[1][len(prefix) :])
     ogg.replace_headers(new, packets, used)
 
 
 def _copy_mp3_tags(old: BinaryIO, new: BinaryIO) -> None:
     with mmap.mmap(old.fileno(), 0, access=mmap.ACCESS_READ) as data:
         head = data[: mp3.id3v2_size(data[:10])]
+        if head and head[3] not in (2, 3, 4):
+            raise ValueError("its ID3 tag is of a version that nobody knows")
         tail = data[mp3.tail_start(data, len(data)) :]
     new.seek(file_size(new))
     new.write(tail)
