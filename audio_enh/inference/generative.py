@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from audio_enh.diffusion.noise import mix
+from audio_enh.dsp.high_pass import ZeroPhaseHighPass
 from audio_enh.errors import UserError
 from audio_enh.inference.leveller import Leveller
 from audio_enh.inference.pool import WindowPool
@@ -131,9 +132,10 @@ class Draws:
 class GenerativeRunner:
     """Runs a generative model on a signal of any length; see :mod:`audio_enh.inference.runners`.
 
-    The signal is divided by its running level (:class:`Leveller`), cut into windows on the model's grid, and
-    multiplied by the level again. All channels share the noise: equal channels stay equal, and what the model makes
-    up stands in one place of the stereo image. With several draws the spread between them is measured too.
+    The signal is freed of rumble where the model wants it so, divided by its running level (:class:`Leveller`), cut
+    into windows on the model's grid, and multiplied by the level again. All channels share the noise: equal channels
+    stay equal, and what the model makes up stands in one place of the stereo image. With several draws the spread
+    between them is measured too.
 
     Args:
         model: the model.
@@ -180,6 +182,7 @@ class GenerativeRunner:
             pool=pool,
             on_fresh=self._on_fresh,
         )
+        self._high_pass = ZeroPhaseHighPass(model.high_pass, rate, batch) if model.high_pass else None
         self._leveller = Leveller(model.level, batch, rate)
         self._levels: deque[Tensor] = deque()  # of the samples that wait for their output
         self._done = 0.0  # seconds, for on_step
@@ -199,13 +202,19 @@ class GenerativeRunner:
 
     def process(self, audio: Tensor) -> Tensor:
         """See the module."""
+        if self._high_pass is not None:
+            audio = self._high_pass.process(audio)
         return self._restore(self._feed(*self._leveller.process(audio)))
 
     def end(self) -> Tensor:
         """See :class:`ModelRunner`."""
         self._ended = True
-        first = self._restore(self._feed(*self._leveller.flush()))
-        return torch.cat([first, self._restore(self._windows.end())], dim=1)
+        outputs = []
+        if self._high_pass is not None:
+            rest = self._high_pass.flush()
+            outputs.append(self._restore(self._feed(*self._leveller.process(rest))))
+        outputs.append(self._restore(self._feed(*self._leveller.flush())))
+        return torch.cat([*outputs, self._restore(self._windows.end())], dim=1)
 
     def flush(self) -> Tensor:
         """See the module."""

@@ -61,6 +61,7 @@ class DiffusionEnhancer(GenerativeModel):
         network_scaling: "1/sigma" or "1/t" divides the network's output by the process's standard deviation or
             by t; or "none".
         sampler: one of :data:`SAMPLERS`, used where no other is asked for.
+        high_pass: see :class:`GenerativeModel`.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class DiffusionEnhancer(GenerativeModel):
         sigma_data: float = 0.1,
         network_scaling: str = "none",
         sampler: Mapping[str, Any] = {"name": "pc"},
+        high_pass: float = 0.0,
     ):
         super().__init__()
         _check_choice("level", level, ("peak", "rms"))
@@ -87,6 +89,7 @@ class DiffusionEnhancer(GenerativeModel):
         self.sample_rate = sample_rate
         self.spectrogram = CompressedSpectrogram(n_fft, hop_length, exponent, factor)
         self.level = level
+        self.high_pass = high_pass
         self.process: Process = _construct("process", process, PROCESSES)
         self.network: nn.Module = _construct("network", network, NETWORKS)
         self.time_multiple = int(getattr(self.network, "time_multiple", 1))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audio_enh.diffusion.noise import Noise, seeded_noise
 from audio_enh.diffusion.sampling import OnStep
+from audio_enh.dsp.high_pass import zero_phase_high_pass
 from audio_enh.models.base import EnhancementModel
 
 LevelKind = Literal["peak", "rms"]
@@ -31,6 +32,8 @@ class GenerativeModel(EnhancementModel):
         margin: samples near a window's inner ends which differ from those of a longer window because of padding.
         sampler_names: what :meth:`draw` takes as ``sampler``.
         least_steps: the smallest number of steps; 0 where the model can do without sampling.
+        high_pass: cut-off in Hz of the filter that takes rumble and offsets away before anything else, the
+            measurement of the level included; 0 for none.
     """
 
     level: LevelKind
@@ -39,6 +42,7 @@ class GenerativeModel(EnhancementModel):
     margin: int
     sampler_names: tuple[str, ...]
     least_steps: int = 1
+    high_pass: float = 0.0
 
     def forward(self, audio: Tensor) -> Tensor:
         """See :meth:`EnhancementModel.forward`; with the model's own sampler, every item by seed 0."""
@@ -70,6 +74,8 @@ class GenerativeModel(EnhancementModel):
         if audio.shape[1] == 0:
             return audio
         seeds = [seed] * len(audio) if isinstance(seed, int) else list(seed)
+        if self.high_pass:
+            audio = zero_phase_high_pass(audio, self.high_pass, self.sample_rate)
         level = self.measure_level(audio)
         options = {} if sampler_options is None else sampler_options
         return (

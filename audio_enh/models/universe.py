@@ -71,6 +71,7 @@ class Universe(GenerativeModel):
         data_level_db: the level that EDM preconditioning takes signals to have; None is ``level_db``.
         temperature: of the sampler's draws, whose noise is multiplied by it. Below 1 they keep closer to the most
             probable outcome, which forgives a score network that hardly tells noise from speech; at 0 all are equal.
+        high_pass: see :class:`GenerativeModel`.
     """
 
     level = "rms"
@@ -105,6 +106,7 @@ class Universe(GenerativeModel):
         local_level: bool = False,
         temperature: float = 1.0,
         data_level_db: float | None = None,
+        high_pass: float = 0.0,
     ):
         super().__init__()
         if head not in ("mixture", "decoupling", "masking"):
@@ -117,6 +119,7 @@ class Universe(GenerativeModel):
                 f"{warm_sigma}, {sigma_max}"
             )
         self.sample_rate = sample_rate
+        self.high_pass = high_pass
         self.condition = ConditionNetwork(
             sample_rate, channels, rates, mel_bands, mel_sample_rate, weight_normalised, mel_exponent
         )
