@@ -194,10 +194,10 @@ class TrainingData(lightning.LightningDataModule, ABC):
         super().__init__()
         self.train_set: Dataset[Batch]
         self.valid_set: Dataset[Batch]
-        if self.valid_items < 0:
-            raise UserError(
-                f"data.valid_items={self.valid_items}: it is the number of validation items, 0 for none"
-            )
+        least = {"valid_items": 0, "workers": 0, "batch_size": 1, "steps_per_epoch": 1}
+        for name, smallest in {**least, "seconds": 0.1, "valid_seconds": 0.1}.items():
+            if getattr(self, name) < smallest:
+                raise UserError(f"data.{name}={getattr(self, name)}: it must be at least {smallest}")
         # Items and batches that earlier starts of a run have trained on.
         self._before = (0, 0)
 

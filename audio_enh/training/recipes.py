@@ -133,7 +133,10 @@ def run_recipe(name: str, function: Callable[[DictConfig], Any], overrides: Sequ
         if isinstance(cause, OSError) and place and not isinstance(cause, HydraException):
             job.failures.append(write_error(cause, Path(str(place))))
         else:
-            job.failures.append(_explained(error))
+            told = _explained(error)
+            # Hydra's own, such as of null for the name of a group; those of jobs do not come this way.
+            wrong = isinstance(told, ValueError)
+            job.failures.append(UserError(f"recipe: {' '.join(str(told).split())}") if wrong else told)
     finally:
         sys.argv = argv
     if job.records is not None and job.records.is_dir():

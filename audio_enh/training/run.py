@@ -6,6 +6,7 @@ import logging
 import math
 import shlex
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
@@ -57,8 +58,16 @@ def train(config: DictConfig) -> float | None:
             if isinstance(left.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt(*left.__context__.args) from left
             raise
-        except MisconfigurationException as error:
-            raise UserError(f"recipe: {' '.join(str(error).split())}") from error
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            if isinstance(error, MisconfigurationException) or _is_lightnings(error):
+                raise UserError(f"recipe: {' '.join(str(error).split())}") from error
+            raise
+
+
+def _is_lightnings(error: Exception) -> bool:
+    """Whether Lightning itself raised it, about how its switches go together."""
+    trace = traceback.extract_tb(error.__traceback__)
+    return Path(lightning.__file__).parent in Path(trace[-1].filename).parents
 
 
 def _train(config: DictConfig, stop: StopRequest) -> float | None:
@@ -104,6 +113,8 @@ def _train(config: DictConfig, stop: StopRequest) -> float | None:
             for logger in trainer.loggers:
                 if isinstance(logger, CSVLogger):
                     keep_rows(logger, step)
+                elif isinstance(logger, TensorBoardLogger):
+                    logger._kwargs.setdefault("purge_step", step)  # what was logged later will be again
     else:
         log.info("starting from step 0")
     trainer.fit(task, datamodule=data, ckpt_path=state, weights_only=True)
@@ -136,6 +147,11 @@ def _check(config: DictConfig, trainer: lightning.Trainer, data: lightning.Light
             f"trainer.precision={trainer.precision} is not for models with Fourier transforms and losses on them: "
             "take bf16-mixed, 16-mixed or 32-true"
         )
+    if trainer.overfit_batches:
+        raise UserError(
+            "trainer.overfit_batches does not go with items that are drawn anew all the time: to see a model learn a "
+            "few recordings by heart, give it a folder of few"
+        )
     batches, together = getattr(data, "steps_per_epoch", None), trainer.accumulate_grad_batches
     if batches is None:
         return
@@ -154,7 +170,12 @@ def _finish(config: DictConfig, trainer: lightning.Trainer, best: WeightFiles, o
     found = best.best_model_score
     score = None if found is None or not math.isfinite(found) else float(found)
     weights = out / LATEST if score is None else Path(best.best_model_path)
-    if not trainer.is_global_zero or not weights.is_file():
+    if not trainer.is_global_zero:
+        return score
+    if not weights.is_file():
+        if config.export:
+            raise UserError(f"there is nothing to export to {config.export}: no step was trained")
+        log.warning("no step was trained")
         return score
     if score is None:
         log.warning("no validation gave %s: the latest weights stand for the best", config.monitor)

@@ -147,8 +147,19 @@ class EnhancementTask(lightning.LightningModule):
             self.log_dict({f"valid/{k}": v for k, v in values.items()}, prog_bar=shown, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(p for p in self.model.parameters() if p.requires_grad)
+        optimizer = self.new_optimizer(self.model)
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
+
+    def new_optimizer(self, module: torch.nn.Module) -> Optimizer:
+        """An optimiser of what a module is to learn.
+
+        Raises:
+            UserError: it refuses its settings.
+        """
+        try:
+            return self.make_optimizer(p for p in module.parameters() if p.requires_grad)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"recipe: optim.optimizer: {' '.join(str(error).split())}") from error
 
     def make_schedule(self, optimizer: Optimizer) -> LRSchedulerConfigType:
         """The learning rate: a linear rise by steps, under a cosine by steps or by the clock, whichever is first."""

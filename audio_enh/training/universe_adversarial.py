@@ -111,7 +111,7 @@ class AdversarialTask(EnhancementTask):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         modules = (self.model, self.objective.discriminators)
-        made = [self.make_optimizer(p for p in module.parameters() if p.requires_grad) for module in modules]
+        made = [self.new_optimizer(module) for module in modules]
         return [
             OptimizerLRSchedulerConfig(optimizer=optimizer, lr_scheduler=self.make_schedule(optimizer))
             for optimizer in made

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 
 import pytest
@@ -65,6 +66,14 @@ def test_trainer_debug_is_six_steps_whatever_the_experiment():
         (["trainer.precision=bf16-true"], "bf16-mixed"),
         (["data.valid_items=-1"], "data.valid_items=-1"),
         (["trainer.precision=8-odd"], "8-odd"),
+        (["data.batch_size=0"], "data.batch_size=0: it must be at least 1"),
+        (["data.seconds=0.001"], "data.seconds=0.001"),
+        (["data.workers=-1"], "data.workers=-1"),
+        (["optim.optimizer.lr=-1"], "optim.optimizer: Invalid learning rate"),
+        (["+optim.optimizer.momentun=1"], "momentun"),
+        (["+trainer.val_check_interval=7"], "`val_check_interval` (7)"),
+        (["+trainer.overfit_batches=1"], "overfit_batches"),
+        (["callbacks=null"], "Config group override"),
         (["+trainer.overfit_batches=-1"], "overfit_batches"),
     ],
 )
@@ -73,6 +82,12 @@ def test_switches_that_cannot_work_are_one_line(overrides, said, debug_run, tmp_
         train(tmp_path, debug_run, *overrides)
     assert said in str(raised.value)
     assert not (tmp_path / "recipe.yaml").exists()
+
+
+@pytest.mark.parametrize("none", ["trainer.max_steps=0", "+trainer.limit_train_batches=0"])
+def test_an_export_of_nothing_is_an_error(none, debug_run, tmp_path):
+    with pytest.raises(UserError, match="nothing to export"):
+        train(tmp_path, debug_run, none, f"export={tmp_path / 'model'}")
 
 
 def test_without_logger_validation_or_averaging_the_latest_weights_are_exported(debug_run, tmp_path):
@@ -93,6 +108,17 @@ def test_without_logger_validation_or_averaging_the_latest_weights_are_exported(
 def test_double_precision_trains(debug_run, tmp_path):
     train(tmp_path, debug_run, "trainer.precision=64-true", "trainer.max_steps=1", "data.valid_items=0")
     assert last(tmp_path)["state_dict"]["model.analysis.weight"].dtype == torch.float64
+
+
+def test_curves_of_a_run_that_was_killed_go_on_from_its_state(debug_run, tmp_path):
+    whole = shutil.copytree(debug_run, tmp_path / "run")
+    train(tmp_path / "broken", debug_run, "+trainer.max_epochs=1")
+    shutil.copy(tmp_path / "broken" / "weights" / "last.ckpt", whole / "weights" / "last.ckpt")
+    train(whole, debug_run)  # the three steps after that state once more
+    events = EventAccumulator(str(whole / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [0, 1, 2, 3, 4, 5]
+    assert [event.step for event in events.Scalars("valid/quality")] == [2, 5]
 
 
 def test_metrics_csv_survives_a_resume(debug_run, tmp_path):
