@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,8 @@ class Collection(str, Enum):
     ears = "ears"
     dns = "dns"
     libritts = "libritts"
+    librispeech = "librispeech"
+    vctk = "vctk"
     wham = "wham"
     folder = "folder"
 
@@ -39,7 +42,8 @@ def prepare(
     collection: Annotated[
         Collection,
         typer.Argument(
-            help="VoiceBank-DEMAND, EARS, DNS challenge, LibriTTS, WHAM! noise, or a folder of your own.",
+            help="VoiceBank-DEMAND, EARS, DNS challenge, LibriTTS, LibriSpeech, VCTK, WHAM! noise, or a folder of"
+            " your own.",
             show_default=False,
         ),
     ],
@@ -53,6 +57,14 @@ def prepare(
     ] = 16000,
     kind: Annotated[Kind | None, typer.Option(help="For `folder`: what it holds.")] = None,
     name: Annotated[str, typer.Option(help="For `folder`: its name in the manifest.")] = "folder",
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="For `folder`: regular expression for what must stay on one side (speaker, recording, room), such as"
+            " '^[^_]+'; the first folder if not given.",
+            show_default=False,
+        ),
+    ] = None,
     valid_fraction: Annotated[float, typer.Option(help="For `folder`: part kept for validation.")] = 0.05,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Threads; 0: one per processor.")] = 0,
     allow_incomplete: Annotated[bool, typer.Option(help="Take a copy of which files are missing.")] = False,
@@ -69,21 +81,26 @@ def prepare(
     from audio_enh.cli._terminal import console as make_console
     from audio_enh.data.prepare import CORPORA
     from audio_enh.data.prepare import prepare as run
-    from audio_enh.data.prepare.corpora import folder
+    from audio_enh.data.prepare.own_folder import folder
     from audio_enh.errors import UserError
     from audio_enh.io import terminate_as_interrupt
 
     corpus = CORPORA.get(collection.value)
     if corpus is not None:
-        if kind is not None:
-            raise UserError(f"--kind is for `folder`; {collection.value} knows what it holds")
+        if kind is not None or group is not None:
+            raise UserError(f"--kind and --group are for `folder`; {collection.value} knows what it holds")
         name, find = collection.value, corpus.find
     else:
         if kind is None:
             raise UserError("a folder of your own needs --kind speech, noise, rir or pairs")
         if name in CORPORA or not name.isidentifier():
             raise UserError(f"--name {name!r}: letters, digits and _, and none of {', '.join(CORPORA)}")
-        find = functools.partial(folder, kind=kind.value, valid_fraction=valid_fraction)
+        if group is not None:
+            try:
+                re.compile(group)
+            except re.error as error:
+                raise UserError(f"--group {group!r} is no regular expression: {error}") from None
+        find = functools.partial(folder, kind=kind.value, valid_fraction=valid_fraction, pattern=group)
     console = make_console(stderr=True)
     with terminate_as_interrupt(), Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(collection.value, total=None)
@@ -93,12 +110,15 @@ def prepare(
             source,
             out,
             corpus=corpus,
+            kind="" if kind is None else kind.value,
             sample_rate=sample_rate,
             jobs=jobs,
             allow_incomplete=allow_incomplete,
             skip_broken=skip_broken,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+    for note in report.notes:
+        echo(note, err=True)
     for reason in report.skipped:
         echo(f"skipped: {reason}", err=True)
     for (what, split), seconds in sorted(report.seconds.items()):

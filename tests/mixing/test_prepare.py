@@ -60,7 +60,11 @@ def dns(root: Path) -> Path:
             base / "clean_fullband" / "read_speech" / f"book_4_chp_2_reader_{reader:05}_0.wav", seconds=0.05
         )
     sound(base / "noise_fullband" / "door_1.wav")
-    sound(base / "impulse_responses" / "SLR26" / "small" / "room_0.wav", channels=2)
+    room = base / "impulse_responses" / "SLR26" / "small" / "room_0.wav"
+    room.parent.mkdir(parents=True)
+    response = np.zeros((4800, 2))
+    response[[100, 300], [0, 1]] = 0.9
+    soundfile.write(room, response, 48000)
     for side in ("clean", "noisy"):
         name = "clean_fileid_7.wav" if side == "clean" else "clnsp1_door_snr3_fileid_7.wav"
         sound(base / "test_set" / "synthetic" / "no_reverb" / side / name, rate=16000)
@@ -77,6 +81,8 @@ def wham(root: Path) -> Path:
     for code in ("tr", "cv", "tt"):
         sound(root / "wham_noise" / code / f"{code}_1.wav", rate=16000, channels=2)
     sound(root / "high_res_wham" / "audio" / "place_1.wav")
+    table = root / "high_res_wham" / "high_res_metadata.csv"
+    table.write_text("Filename,WHAM! Split\naudio/place_1.wav,Train\n")
     return root
 
 
@@ -126,6 +132,7 @@ def test_collection_is_resampled_and_split(name, make, expected, tmp_path):
         for path in filter(None, (row["path"], row["clean"])):
             info = soundfile.info(str(out / path))
             assert (info.samplerate, info.channels) == (16000, 1)
+            assert row["group"]
             assert info.duration == pytest.approx(float(row["seconds"]), abs=1e-3)
 
 
@@ -305,3 +312,100 @@ def test_interrupted_run_stops_leaves_no_debris_and_goes_on(tmp_path):
     assert call("wham", source, "-o", out)[0] == 0
     assert len(rows(out)) == 300
     assert all(path.stat().st_mtime_ns == before for path, before in done.items())
+
+
+def tone(path: Path, hertz: float, seconds: float = 0.5, when: float = 1e9, rate: int = 16000) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate), rate)
+    os.utime(path, (when, when))
+    return path
+
+
+def pitch(path: Path) -> float:
+    audio, rate = soundfile.read(path)
+    return float(np.argmax(np.abs(np.fft.rfft(audio))) * rate / len(audio))
+
+
+def test_rows_tell_what_the_audio_is(tmp_path, capsys):
+    """Another source under the same name is refused, or converted: never the old audio under new rows."""
+    out = tmp_path / "out"
+    tone(tmp_path / "a" / "x" / "1.wav", 440, when=2e9)
+    tone(tmp_path / "b" / "x" / "1.wav", 3000, when=1e9)
+    speech = ("-o", out, "--kind", "speech")
+    assert call("folder", tmp_path / "a", *speech)[0] == 0
+    code, captured = call("folder", tmp_path / "b", *speech, capsys=capsys)
+    assert code == 2
+    assert "--name" in captured.err
+    assert len(rows(out)) == 1
+    assert pitch(out / rows(out)[0]["path"]) == 440
+    # Replaced by an older file of the same size, as a copy of a backup is.
+    tone(tmp_path / "a" / "x" / "1.wav", 3000, when=1e9)
+    assert call("folder", tmp_path / "a", *speech)[0] == 0
+    assert pitch(out / rows(out)[0]["path"]) == 3000
+    assert call("folder", tmp_path / "b", *speech, "--name", "other")[0] == 0
+    assert {row["source"] for row in rows(out)} == {"folder", "other"}
+
+
+def test_kinds_under_one_name_stay(tmp_path):
+    out = tmp_path / "out"
+    for name in ("talk", "hiss", "pairs/noisy", "pairs/clean"):
+        tone(tmp_path / name / "x" / "1.wav", 440)
+    for name, kind in (("talk", "speech"), ("hiss", "noise"), ("pairs", "pairs"), ("talk", "speech")):
+        assert call("folder", tmp_path / name, "-o", out, "--kind", kind)[0] == 0
+    kinds = sorted((row["kind"], row["path"]) for row in rows(out))
+    assert [kind for kind, _ in kinds] == ["noise", "pair", "speech", "speech"]
+    assert all((out / path).exists() for _, path in kinds)
+
+
+def test_manifest_of_an_earlier_version_is_gone_on_with(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "manifest.csv").write_text(
+        "path,clean,kind,split,source,speaker,seconds\nold/a.flac,,speech,train,old,p1,1.000\n"
+    )
+    tone(tmp_path / "talk" / "x" / "1.wav", 440)
+    assert call("folder", tmp_path / "talk", "-o", out, "--kind", "speech")[0] == 0
+    assert [(row["source"], row["group"]) for row in rows(out)] == [("old", ""), ("folder", "x")]
+
+
+def test_levels_and_channels_of_sources_are_kept(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    audio = rng.standard_normal(8000) / 8
+    for side, gain in (("noisy", 4.0), ("clean", 2.0)):
+        (tmp_path / "in" / side / "x").mkdir(parents=True)
+        soundfile.write(tmp_path / "in" / side / "x" / "1.wav", gain * audio, 16000, "FLOAT")
+    (tmp_path / "talk" / "x").mkdir(parents=True)
+    soundfile.write(tmp_path / "talk" / "x" / "faint.wav", 1e-4 * audio, 16000, "FLOAT")
+    soundfile.write(tmp_path / "talk" / "x" / "sides.wav", np.stack([audio, -audio], 1), 16000, "FLOAT")
+    out = tmp_path / "out"
+    assert call("folder", tmp_path / "in", "-o", out, "--kind", "pairs")[0] == 0
+    code, captured = call("folder", tmp_path / "talk", "-o", out, "--kind", "speech", capsys=capsys)
+    assert code == 0
+    assert "cancel out" in captured.err
+    assert "sides.wav" in captured.err
+    read = {row["path"]: soundfile.read(out / row["path"])[0] for row in rows(out)}
+    noisy, clean = (next(x for path, x in read.items() if f"/{side}/" in path) for side in ("noisy", "clean"))
+    assert np.abs(noisy).max() == pytest.approx(0.999, abs=1e-4)
+    np.testing.assert_allclose(
+        noisy, 2 * clean, atol=1e-4
+    )  # nothing is clipped, and the two keep their relation
+    faint = next(x for path, x in read.items() if "faint" in path)
+    assert np.sum((faint - 1e-4 * audio) ** 2) < 1e-4 * np.sum((1e-4 * audio) ** 2)
+    sides = next(x for path, x in read.items() if "sides" in path)
+    np.testing.assert_allclose(sides, audio, atol=1e-4)
+
+
+def test_rooms_keep_their_channels_and_noise_is_no_room(tmp_path, capsys):
+    response = np.zeros((1600, 2))
+    response[[100, 150], [0, 1]] = 0.9
+    (tmp_path / "rooms" / "hall").mkdir(parents=True)
+    soundfile.write(tmp_path / "rooms" / "hall" / "a.wav", response, 16000)
+    sound(tmp_path / "rooms" / "hall" / "isotropic.wav", rate=16000, seconds=2)
+    out = tmp_path / "out"
+    code, captured = call("folder", tmp_path / "rooms", "-o", out, "--kind", "rir", capsys=capsys)
+    assert code == 2
+    assert "isotropic.wav' is no room response" in captured.err
+    assert call("folder", tmp_path / "rooms", "-o", out, "--kind", "rir", "--skip-broken")[0] == 0
+    (row,) = rows(out)
+    kept, _ = soundfile.read(out / row["path"])
+    np.testing.assert_allclose(kept, response, atol=1e-5)

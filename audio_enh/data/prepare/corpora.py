@@ -1,49 +1,22 @@
-"""What each collection looks like on disk, and its one split.
+"""What each collection looks like on disk: which of its files are used, and for what.
 
-| collection | valid | test |
-|---|---|---|
-| VoiceBank-DEMAND | speakers p226 and p287 | the published test set |
-| EARS | p100, p101 | p102 to p107, as in Richter et al. 2024 |
-| LibriTTS | dev-clean, dev-other | test-clean, test-other |
-| WHAM! | cv | tt |
-| WHAM! 48 kHz, DNS | one group in twenty, by its name's hash | DNS: the synthetic test set, where there is one |
-
-A group is a reader (DNS speech) or a recording, so that no voice and no noise is on both sides.
+The sides of the split follow from :mod:`audio_enh.data.prepare.groups`; ``docs/data_splits.md`` is made from both.
 """
 
 from __future__ import annotations
 
-import hashlib
+import csv
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from audio_enh.data.folders import audio_below
+from audio_enh.data.prepare import groups
+from audio_enh.data.prepare.entries import Entry, Listing, found_in, subfolder
+from audio_enh.data.prepare.groups import Rule, apply_rules
 from audio_enh.errors import UserError
-
-KINDS = ("speech", "noise", "rir", "pairs")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file, or a pair of files, to prepare.
-
-    Attributes:
-        source: the file; of a pair the noisy one.
-        name: where it goes below the collection's folder, without extension.
-        kind: ``"speech"``, ``"noise"``, ``"rir"`` or ``"pair"``.
-        split: ``"train"``, ``"valid"`` or ``"test"``.
-        speaker: who speaks, or an empty string.
-        clean: of a pair the clean file.
-    """
-
-    source: Path
-    name: str
-    kind: str
-    split: str
-    speaker: str = ""
-    clean: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -55,82 +28,101 @@ class Corpus:
         home: where to get it.
         archives: names of its archives, with their SHA-256 where one is published.
         find: the entries below a folder; raises ``UserError`` if they are not there.
+        rules: how its files are named, and split.
+        remarks: what is left out, and other things that no rule tells; whole sentences.
         expected: number of entries by kind and split of a complete copy, where that is known.
     """
 
     title: str
     home: str
     archives: dict[str, str | None]
-    find: Callable[[Path], list[Entry]]
-    expected: dict[tuple[str, str], int]
+    find: Callable[[Path], Listing]
+    rules: Sequence[Rule]
+    remarks: str = ""
+    expected: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
-def voicebank_demand(root: Path) -> list[Entry]:
+def voicebank_demand(root: Path) -> Listing:
     """Valentini-Botinhao 2017: ``{clean,noisy}_{trainset_28spk,testset}_wav/p226_001.wav``."""
     entries = []
-    for stem, given in (("trainset_28spk_wav", None), ("testset_wav", "test")):
-        noisy, clean = (_folder(root, f"{side}_{stem}") for side in ("noisy", "clean"))
+    for stem in ("trainset_28spk_wav", "testset_wav"):
+        noisy, clean = (subfolder(root, f"{side}_{stem}") for side in ("noisy", "clean"))
         originals = {path.stem: path for path in audio_below(clean)}
         for path in audio_below(noisy):
-            speaker = path.stem.split("_")[0]
-            split = given or ("valid" if speaker in ("p226", "p287") else "train")
             original = originals.get(path.stem)
             if original is None:
                 raise UserError(f"'{path}' has no clean file in '{clean}': unpack both archives whole")
-            entries.append(Entry(path, f"{split}/{path.stem}", "pair", split, speaker, original))
-    return entries
+            found = apply_rules(groups.VOICEBANK, "pair", f"{noisy.name}/{path.name}")
+            if found is None:
+                raise UserError(f"'{path}' is not named as VoiceBank-DEMAND's files, such as p226_001.wav")
+            speaker, split = found
+            entries.append(Entry(path, f"{split}/{path.stem}", "pair", split, speaker, original, speaker))
+    return Listing(entries)
 
 
-def ears(root: Path) -> list[Entry]:
+def ears(root: Path) -> Listing:
     """Richter et al. 2024 (arXiv 2406.06185): ``p001/emo_anger_freeform.wav``, 48 kHz.
 
     Without the styles that their benchmark leaves out: they are not words.
     """
     wordless = ("interjection", "melodic", "nonverbal", "vegetative")
-    held_out = {"valid": ("p100", "p101"), "test": tuple(f"p{n}" for n in range(102, 108))}
-    entries = []
-    for path in audio_below(root):
-        speaker = next((part for part in path.parts[::-1] if re.fullmatch(r"p\d{3}", part)), None)
-        if speaker is None or path.stem.startswith(wordless):
-            continue
-        split = next((name for name, speakers in held_out.items() if speaker in speakers), "train")
-        entries.append(Entry(path, f"{split}/{speaker}/{path.stem}", "speech", split, speaker))
-    return _found(entries, root, "folders p001 to p107")
+    paths = [path for path in audio_below(root) if not path.stem.startswith(wordless)]
+    return _by_rules(root, paths, groups.EARS, "folders p001 to p107")
 
 
-def libritts(root: Path) -> list[Entry]:
-    """Zen et al. 2019: ``train-clean-100/<speaker>/<chapter>/*.wav``, 24 kHz."""
-    splits = {"train": "train", "dev": "valid", "test": "test"}
-    entries = []
-    for folder in sorted(path for path in root.rglob("*-*") if path.is_dir()):
-        split = splits.get(folder.name.split("-")[0])
-        if split is None or not re.fullmatch(r"(train|dev|test)-(clean|other)(-\d+)?", folder.name):
-            continue
-        for path in audio_below(folder):
-            speaker = path.relative_to(folder).parts[0]
-            entries.append(Entry(path, f"{split}/{speaker}/{path.stem}", "speech", split, speaker))
-    return _found(entries, root, "train-clean-100, dev-clean and the like")
+def librispeech(root: Path) -> Listing:
+    """LibriTTS (Zen 2019) and LibriSpeech (Panayotov et al. 2015): ``train-clean-100/READER/CHAPTER/*``."""
+    return _by_rules(root, audio_below(root), groups.LIBRISPEECH, "train-clean-100, dev-clean and the like")
 
 
-def wham(root: Path) -> list[Entry]:
+def vctk(root: Path) -> Listing:
+    """Yamagishi et al. 2019: ``wav48_silence_trimmed/p225/p225_001_mic1.flac`` or ``wav48/p225/p225_001.wav``."""
+    return _by_rules(root, audio_below(root), groups.VCTK, "wav48_silence_trimmed/p225/p225_001_mic1.flac")
+
+
+def wham(root: Path) -> Listing:
     """Wichern et al. 2019: ``wham_noise/{tr,cv,tt}/*.wav``, or the 48 kHz recordings ``high_res_wham/audio``."""
     entries = []
-    for code, split in (("tr", "train"), ("cv", "valid"), ("tt", "test")):
-        for folder in sorted(path for path in root.rglob(code) if path.is_dir()):
-            entries += [Entry(path, f"{split}/{path.stem}", "noise", split) for path in audio_below(folder)]
-    for folder in sorted(root.rglob("audio")):
-        for path in audio_below(folder) if folder.is_dir() and folder.parent.name == "high_res_wham" else ():
-            split = by_hash(path.stem)
-            entries.append(Entry(path, f"{split}/{path.stem}", "noise", split))
-    return _found(entries, root, "wham_noise/tr, cv, tt or high_res_wham/audio")
+    named = {path.resolve() for path in (root, *root.rglob("high_res_wham")) if (path / "audio").is_dir()}
+    for folder in sorted(path for path in named if path.name == "high_res_wham"):
+        entries += _high_res_wham(folder)
+    paths = [path for path in audio_below(root) if "high_res_wham" not in path.resolve().parts]
+    try:
+        rest = _by_rules(root, paths, groups.WHAM, "wham_noise/tr, cv, tt or high_res_wham/audio")
+    except UserError:
+        if not entries:
+            raise
+        return Listing(entries)
+    return Listing(rest.entries + entries, rest.notes)
 
 
-def dns(root: Path) -> list[Entry]:
+def _high_res_wham(folder: Path) -> list[Entry]:
+    table = folder / "high_res_metadata.csv"
+    if not table.is_file():
+        raise UserError(
+            f"'{table}' is missing: it says which recordings are for training; unpack the archive whole"
+        )
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        rows = {
+            Path(row["Filename"]).name: row["WHAM! Split"].strip().lower() for row in csv.DictReader(file)
+        }
+    sides = {"tr": "train", "va": "valid", "cv": "valid", "te": "test", "tt": "test"}
+    entries = []
+    for path in audio_below(folder / "audio"):
+        split = sides.get(rows.get(path.name, "")[:2])
+        if split is not None:
+            entries.append(Entry(path, f"{split}/{path.stem}", "noise", split, group=path.stem))
+    return entries
+
+
+def dns(root: Path) -> Listing:
     """DNS challenges 1 to 5: folders ``clean*``, ``noise*``, ``impulse_responses`` anywhere below ``datasets*``.
 
     Pairs of the synthetic test set (``no_reverb``, ``with_reverb``) are matched by their ``fileid``.
     """
     entries = []
+    noises = twins = 0
+    unknown: Counter[str] = Counter()
     for folder in _topmost(
         root, lambda name: name.startswith(("clean", "noise")) or name == "impulse_responses"
     ):
@@ -138,12 +130,19 @@ def dns(root: Path) -> list[Entry]:
             continue
         kind = {"i": "rir", "n": "noise", "c": "speech"}[folder.name[0]]
         for path in audio_below(folder):
-            reader = re.search(r"reader_(\d+)", path.stem)
-            group = reader.group(1) if reader else path.stem
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            split = by_hash(group)
-            speaker = group if reader else ""
-            entries.append(Entry(path, f"{kind}/{split}/{name}", kind, split, speaker))
+            relative = path.relative_to(folder).as_posix()
+            if kind == "rir" and ("noise" in path.stem.lower() or "pointsource_noises" in path.parts):
+                noises += 1
+                continue
+            if path.stem.endswith("_mic2"):
+                twins += 1
+                continue
+            found = apply_rules(groups.DNS, kind, f"{folder.name}/{relative}")
+            if found is None:
+                unknown[f"{kind} in '{path.parent}'"] += 1
+            group, split = found or ("", "train")
+            name = f"{kind}/{split}/{Path(relative).with_suffix('').as_posix()}"
+            entries.append(Entry(path, name, kind, split, group if kind == "speech" else "", None, group))
     for condition in ("no_reverb", "with_reverb"):
         for folder in sorted(root.rglob(f"synthetic/{condition}")):
             originals = {_fileid(path): path for path in audio_below(folder / "clean")}
@@ -152,56 +151,34 @@ def dns(root: Path) -> list[Entry]:
                 if original is None:
                     raise UserError(f"'{path}' has no clean file of its fileid in '{folder / 'clean'}'")
                 entries.append(Entry(path, f"test/{condition}/{path.stem}", "pair", "test", "", original))
-    return _found(entries, root, "folders clean, noise, clean_fullband or noise_fullband")
+    notes = [
+        f"{count} files of {what} are named in no known way: all for training, so that none of their voices or"
+        " recordings is validated with"
+        for what, count in unknown.most_common()
+    ]
+    if noises:
+        notes.append(f"{noises} files beside the room responses name themselves noise: left out")
+    if twins:
+        notes.append(f"{twins} files are of VCTK's second microphone: left out")
+    return Listing(found_in(entries, root, "folders clean, noise, clean_fullband or noise_fullband"), notes)
 
 
-def folder(root: Path, kind: str, valid_fraction: float = 0.05) -> list[Entry]:
-    """Anyone's recordings: files below ``root``, or for ``pairs`` below ``root/noisy`` and ``root/clean``.
-
-    Splits by the first folder below ``root`` (a speaker, a place) where there is one, else by file.
-
-    Args:
-        root: folder.
-        kind: one of :data:`KINDS`.
-        valid_fraction: part of the groups for validation.
-    """
-    if kind not in KINDS:
-        raise UserError(f"kind is {kind!r}: choose one of {', '.join(KINDS)}")
-    if not 0 < valid_fraction < 1:
-        raise UserError(f"valid_fraction must lie between 0 and 1, not be {valid_fraction}")
-    base = _folder(root, "noisy") if kind == "pairs" else root
-    originals: dict[Path, Path] = {}
-    if kind == "pairs":
-        clean = _folder(root, "clean")
-        originals = {path.relative_to(clean).with_suffix(""): path for path in audio_below(clean)}
+def _by_rules(root: Path, paths: Iterable[Path], rules: Sequence[Rule], what: str) -> Listing:
+    """Entries of the files that a rule is for; the others are counted."""
+    kind = rules[0].kind
     entries = []
-    for path in audio_below(base):
-        name = path.relative_to(base).with_suffix("")
-        group = name.parts[0]
-        split = by_hash(group, valid_fraction)
-        speaker = group if len(name.parts) > 1 else ""
-        target = f"{kind}/{split}/{name.as_posix()}"
-        if kind == "pairs":
-            if name not in originals:
-                raise UserError(f"'{path}' has no file of its name in '{root / 'clean'}'")
-            entries.append(Entry(path, target, "pair", split, speaker, originals[name]))
-        else:
-            entries.append(Entry(path, target, kind, split, speaker))
-    return _found(entries, root, "audio files")
-
-
-def by_hash(group: str, valid_fraction: float = 0.05) -> str:
-    """``"valid"`` or ``"train"``, always the same for a group and independent of the others."""
-    number = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big")
-    return "valid" if number / 2**64 < valid_fraction else "train"
-
-
-def _folder(root: Path, name: str) -> Path:
-    """The folder of this name at or below ``root``."""
-    for path in (root / name, root, *sorted(root.rglob(name))):
-        if path.name == name and path.is_dir():
-            return path
-    raise UserError(f"no folder '{name}' in '{root}'")
+    left = 0
+    for path in paths:
+        found = apply_rules(rules, kind, path.relative_to(root.parent).as_posix())
+        if found is None:
+            left += 1
+            continue
+        group, split = found
+        within = path.stem if kind == "noise" else f"{group}/{path.stem}"
+        speaker = group if kind == "speech" else ""
+        entries.append(Entry(path, f"{split}/{within}", kind, split, speaker, None, group))
+    notes = [f"{left} files are not of the collection: left out"] if left else []
+    return Listing(found_in(entries, root, what), notes)
 
 
 def _topmost(root: Path, wanted: Callable[[str], bool]) -> Iterable[Path]:
@@ -218,13 +195,7 @@ def _fileid(path: Path) -> str:
     return match.group(1) if match else path.stem
 
 
-def _found(entries: list[Entry], root: Path, what: str) -> list[Entry]:
-    if not entries:
-        raise UserError(f"nothing to prepare in '{root}': looked for {what}")
-    return entries
-
-
-# SHA-256 of LibriTTS as torchaudio publishes them; the other collections publish none.
+# SHA-256 of LibriTTS as torchaudio publishes them; for the other collections none are known here.
 CORPORA: dict[str, Corpus] = {
     "vbdmd": Corpus(
         "VoiceBank-DEMAND, 28 speakers",
@@ -235,6 +206,8 @@ CORPORA: dict[str, Corpus] = {
             for stem in ("trainset_28spk_wav", "testset_wav")
         ),
         voicebank_demand,
+        groups.VOICEBANK,
+        "The clean side is speech to mix as well.",
         {("pair", "train"): 10802, ("pair", "valid"): 770, ("pair", "test"): 824},
     ),
     "ears": Corpus(
@@ -242,9 +215,18 @@ CORPORA: dict[str, Corpus] = {
         "https://github.com/facebookresearch/ears_dataset",
         dict.fromkeys(f"p{n:03}.zip" for n in range(1, 108)),
         ears,
-        {},
+        groups.EARS,
+        "Sides as in Richter et al. 2024, without the styles that their benchmark leaves out.",
     ),
-    "dns": Corpus("DNS challenge", "https://github.com/microsoft/DNS-Challenge", {}, dns, {}),
+    "dns": Corpus(
+        "DNS challenge",
+        "https://github.com/microsoft/DNS-Challenge",
+        {},
+        dns,
+        groups.DNS,
+        "The synthetic test set's pairs are on the side test. Files that no rule is for are all for training."
+        " Beside the room responses, what names itself noise is left out; of VCTK the second microphone.",
+    ),
     "libritts": Corpus(
         "LibriTTS",
         "https://www.openslr.org/60",
@@ -257,14 +239,39 @@ CORPORA: dict[str, Corpus] = {
             "train-clean-360.tar.gz": "ce7cff44dcac46009d18379f37ef36551123a1dc4e5c8e4eb73ae57260de4886",
             "train-other-500.tar.gz": "e35f7e34deeb2e2bdfe4403d88c8fdd5fbf64865cae41f027a185a6965f0a5df",
         },
-        libritts,
-        {},
+        librispeech,
+        groups.LIBRISPEECH,
+        "The published parts have no reader in common.",
+    ),
+    "librispeech": Corpus(
+        "LibriSpeech",
+        "https://www.openslr.org/12",
+        dict.fromkeys(
+            f"{part}.tar.gz"
+            for part in (
+                *("dev-clean", "dev-other", "test-clean", "test-other"),
+                *("train-clean-100", "train-clean-360", "train-other-500"),
+            )
+        ),
+        librispeech,
+        groups.LIBRISPEECH,
+        "The published parts have no reader in common.",
+    ),
+    "vctk": Corpus(
+        "VCTK",
+        "https://datashare.ed.ac.uk/handle/10283/3443",
+        {"VCTK-Corpus-0.92.zip": None},
+        vctk,
+        groups.VCTK,
+        "The first microphone only. Speakers of VoiceBank-DEMAND's test set are on the side test here too.",
     ),
     "wham": Corpus(
         "WHAM! noise",
         "http://wham.whisper.ai",
         {"wham_noise.zip": None, "high_res_wham.zip": None},
         wham,
-        {},
+        groups.WHAM,
+        "The 48 kHz recordings (high_res_wham) are on the side that the column `WHAM! Split` of their"
+        " high_res_metadata.csv says; those it says nothing of are left out.",
     ),
 }
