@@ -186,6 +186,7 @@ def compare_scores(
                 [first[metric.name][file] for file in files],
                 [second[metric.name][file] for file in files],
                 metric.higher_is_better,
+                tolerance=metric.tolerance,
             )
             if test is not None:
                 tests[metric.name] = test

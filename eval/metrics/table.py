@@ -46,6 +46,11 @@ class Metric:
     compute: Compute
     part: int | None = None
 
+    @property
+    def tolerance(self) -> float:
+        """Differences up to this are rounding, not better or worse: two files are equal then."""
+        return {"dB": 1e-3, "MOS": 1e-4}.get(self.unit, 1e-5)
+
 
 def _composite(signals: Signals) -> tuple[float, ...]:
     return composite(signals.reference, signals.estimate, signals.sample_rate)

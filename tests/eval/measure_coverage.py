@@ -26,6 +26,11 @@ SHAPES: dict[str, tuple[Draw, float]] = {
         lambda rng, n: rng.normal(0, 0.5, n) + 4 * (rng.random(n) < 0.3),
         1.2,
     ),
+    "heavy tails (a tenth moves much)": (
+        lambda rng, n: rng.normal(0, 0.05, n) + (rng.random(n) < 0.1) * rng.normal(0.5, 2, n),
+        0.05,
+    ),
+    "ties (70 % exactly 0)": (lambda rng, n: np.where(rng.random(n) < 0.7, 0, rng.normal(0.3, 0.5, n)), 0.09),
 }
 
 

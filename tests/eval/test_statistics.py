@@ -50,10 +50,53 @@ def test_interval_of_many_normal_scores_is_the_textbook_one() -> None:
     assert (low, high) == pytest.approx((bca.low, bca.high), abs=0.004)
 
 
-def test_interval_leans_where_the_scores_do() -> None:
-    scores = np.random.default_rng(0).gamma(1.0, 1.0, 25)
-    low, high = bootstrap_mean(scores)
-    assert high - scores.mean() > scores.mean() - low
+def moved(rng, size: int):
+    """A tenth of the files moves much, the others hardly."""
+    return rng.normal(0, 0.05, size) + (rng.random(size) < 0.1) * rng.normal(0.5, 2, size)
+
+
+def tied(rng, size: int):
+    """70 % of the files are exactly equal."""
+    return np.where(rng.random(size) < 0.7, 0.0, rng.normal(0.3, 0.5, size))
+
+
+@pytest.mark.parametrize(
+    ("draw", "size", "truth"),
+    [(moved, 50, 0.05), (tied, 20, 0.09), (tied, 50, 0.09)],
+    ids=["heavy tails", "ties of 20", "ties of 50"],
+)
+def test_interval_covers_where_few_files_differ(draw, size: int, truth: float) -> None:
+    rng = np.random.default_rng(2)
+    # 600 runs: two standard errors are 1.8 points.
+    assert coverage(lambda: draw(rng, size), truth, 600, 500) >= 0.93
+
+
+def test_interval_and_p_value_agree() -> None:
+    zeros = [0.0] * 13
+    smallest = paired_test([0.0] * 20, [*zeros, 1.4, 0.22, 0.31, 0.05, -0.03, 0.22, 0])
+    assert smallest.low < 0 < smallest.high
+    assert smallest.bootstrap_p > 0.05
+    rng = np.random.default_rng(3)
+    verdicts = set()
+    for run in range(150):
+        draw = (moved, tied, lambda rng, size: rng.normal(0.4, 1, size))[run % 3]
+        difference = draw(rng, int(rng.integers(10, 60)))
+        test = paired_test(np.zeros(len(difference)), difference, seed=run)
+        significant = test.bootstrap_p <= 0.05
+        assert significant == (not test.low <= 0 <= test.high)
+        verdicts.add(significant)
+    assert verdicts == {True, False}
+
+
+def test_rounding_is_neither_win_nor_significance() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0.5, 1, 50)
+    other = scores + rng.choice([0, 1.1e-16, 2.2e-16, -1.1e-16], 50)
+    test = paired_test(scores, other, tolerance=1e-5)
+    assert (test.wins, test.ties, test.losses) == (0, 50, 0)
+    assert (test.difference, test.wilcoxon_p, test.bootstrap_p) == (0, None, 1)
+    real = paired_test(scores, scores + 1e-3, tolerance=1e-5)
+    assert real.wins == 50
 
 
 def test_interval_is_repeatable_and_needs_ten_scores() -> None:
@@ -68,7 +111,7 @@ def test_few_scores_in_two_groups_do_not_make_an_absurd_interval() -> None:
     # One resample in three misses the outlier and has next to no spread: unlimited, the end would be 22.7.
     scores = [1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.07, 1.08, 1.09, 4.6]
     low, high = bootstrap_mean(scores)
-    assert 0 < low < np.mean(scores) < high < 5
+    assert -1 < low < np.mean(scores) < high < 5
     assert summarise(scores, bounds=(1.02, 2.0)).high == 2.0
     assert summarise(scores, bounds=(1.3, 4.644)).low == 1.3
 
