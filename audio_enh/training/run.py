@@ -147,7 +147,7 @@ def _check(config: DictConfig, trainer: lightning.Trainer, data: lightning.Light
             f"trainer.precision={trainer.precision} is not for models with Fourier transforms and losses on them: "
             "take bf16-mixed, 16-mixed or 32-true"
         )
-    if trainer.overfit_batches:
+    if config.trainer.get("overfit_batches"):
         raise UserError(
             "trainer.overfit_batches does not go with items that are drawn anew all the time: to see a model learn a "
             "few recordings by heart, give it a folder of few"
