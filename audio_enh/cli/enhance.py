@@ -22,6 +22,14 @@ SPEED = "Speed"
 RUNNING = "Many files, reports"
 
 
+class Channels(str, Enum):
+    """How the channels of a file are enhanced."""
+
+    AUTO = "auto"
+    LINKED = "linked"
+    INDEPENDENT = "independent"
+
+
 class Combine(str, Enum):
     """How the draws of a generative model become one output."""
 
@@ -68,6 +76,14 @@ def enhance(
             "--strength", min=0.0, max=1.0, help="0 leaves the input as it is, 1 is fully enhanced."
         ),
     ] = 1.0,
+    channels: Annotated[
+        Channels,
+        typer.Option(
+            "--channels",
+            help="linked does the same to all channels, so that sounds stay in place; independent enhances each by "
+            "itself; auto links the channels of one scene.",
+        ),
+    ] = Channels.AUTO,
     max_attenuation: Annotated[
         float | None,
         typer.Option(
@@ -253,6 +269,7 @@ def enhance(
                 "uncertainty": uncertainty,
                 "allow_truncated": allow_truncated,
                 "track": track,
+                "channel_mode": channels.value,
                 "sampler_options": _key_values(sampler_option or []),
             },
             windows_per_call=batch,

@@ -16,6 +16,7 @@ from torch import Tensor
 from audio_enh.dsp.drywet import wet_weight
 from audio_enh.errors import UserError
 from audio_enh.inference.generative import GenerativeRunner, SamplingOptions
+from audio_enh.inference.linked import CHANNEL_MODES, ChannelMode, ChannelRunner
 from audio_enh.inference.pool import WindowPool
 from audio_enh.inference.runners import CausalRunner, ModelRunner, WindowRunner
 from audio_enh.inference.stream import EnhanceStream, check_finite
@@ -32,8 +33,9 @@ MAX_CHANNELS = 256
 class Enhancer:
     """A model ready for audio of any rate, length and channel count.
 
-    Audio is resampled to the model's rate and back (linear phase, no delay); channels are enhanced side by
-    side and independently. What lies above half the model's rate is not in the enhanced signal: a 48 kHz
+    Audio is resampled to the model's rate and back (linear phase, no delay). Channels of one scene, as a stereo
+    microphone gives them, are enhanced together, so that sounds stay where they are; others side by side and
+    independently. What lies above half the model's rate is not in the enhanced signal: a 48 kHz
     recording through a 16 kHz model comes back at 48 kHz with nothing above 8 kHz. ``strength`` and
     ``max_attenuation`` mix the original in, with its whole band.
 
@@ -114,6 +116,7 @@ class Enhancer:
         samples: int = 1,
         combine: Literal["mean", "median"] = "mean",
         sampler_options: Mapping[str, Any] | None = None,
+        channel_mode: ChannelMode = "auto",
     ) -> Array:
         """Enhance a whole signal.
 
@@ -129,6 +132,9 @@ class Enhancer:
             seed: of a generative model's noise, 0 if None; the models without noise of their own do not use it.
             sampler, steps, samples, combine, sampler_options: of generative models only, see
                 :class:`SamplingOptions`.
+            channel_mode: ``linked`` enhances the channels' sum and does to each of them what that did to the sum, see
+                :mod:`audio_enh.inference.linked`; ``independent`` enhances each by itself; ``auto`` links channels
+                that have enough in common.
 
         Returns:
             The enhanced signal: type, dtype, device, shape and alignment (0 samples of delay) of ``audio``.
@@ -138,7 +144,7 @@ class Enhancer:
             UserError: integers, NaN or infinite samples, a wrong shape, or an option out of range.
         """
         options = SamplingOptions(seed, sampler, steps, samples, combine, sampler_options)
-        return self._enhance(audio, sample_rate, options, strength, max_attenuation)[0]
+        return self._enhance(audio, sample_rate, options, strength, max_attenuation, channel_mode)[0]
 
     def enhance_with_uncertainty(
         self,
@@ -153,6 +159,7 @@ class Enhancer:
         steps: int | None = None,
         combine: Literal["mean", "median"] = "mean",
         sampler_options: Mapping[str, Any] | None = None,
+        channel_mode: ChannelMode = "auto",
     ) -> tuple[Array, UncertaintyCurve]:
         """Enhance a whole signal by several draws of a generative model, and tell where they disagree.
 
@@ -164,7 +171,7 @@ class Enhancer:
         if samples < 2:
             raise UserError(f"uncertainty takes at least 2 samples, not {samples}")
         options = SamplingOptions(seed, sampler, steps, samples, combine, sampler_options)
-        enhanced, curve = self._enhance(audio, sample_rate, options, strength, max_attenuation)
+        enhanced, curve = self._enhance(audio, sample_rate, options, strength, max_attenuation, channel_mode)
         return enhanced, curve or UncertaintyCurve(0.02, np.zeros(0), np.zeros(0))
 
     def stream(
@@ -180,12 +187,14 @@ class Enhancer:
         samples: int = 1,
         combine: Literal["mean", "median"] = "mean",
         sampler_options: Mapping[str, Any] | None = None,
+        channel_mode: ChannelMode = "auto",
         on_step: Callable[[float], None] | None = None,
         pool: WindowPool | None = None,
     ) -> EnhanceStream:
         """Enhance a signal block by block, with memory that does not grow with its length.
 
-        Output waits for a whole step (``block_seconds``) or window; for live sound, in steps of one hop, see
+        Output waits for a whole step (``block_seconds``) or window, and of several channels, unless they are
+        ``independent``, for the first 10 s of sound; for live sound, in steps of one hop, see
         :mod:`audio_enh.streaming`. Options as in :meth:`enhance`.
 
         Args:
@@ -199,7 +208,9 @@ class Enhancer:
             ``(channels, n)``.
         """
         options = SamplingOptions(seed, sampler, steps, samples, combine, sampler_options)
-        return self._stream(sample_rate, channels, options, strength, max_attenuation, on_step, pool)
+        return self._stream(
+            sample_rate, channels, options, strength, max_attenuation, channel_mode, on_step, pool
+        )
 
     def check_options(
         self,
@@ -221,10 +232,11 @@ class Enhancer:
         options: SamplingOptions,
         strength: float,
         max_attenuation: float | None,
+        channel_mode: ChannelMode,
     ) -> tuple[Array, UncertaintyCurve | None]:
         samples = _as_channels(audio)
         check_finite(samples, sample_rate=_checked_rate(sample_rate))
-        stream = self._stream(sample_rate, samples.shape[0], options, strength, max_attenuation)
+        stream = self._stream(sample_rate, samples.shape[0], options, strength, max_attenuation, channel_mode)
         if stream.wet == 0 or samples.size == 0:
             return (audio.clone() if isinstance(audio, Tensor) else audio.copy()), None
         # Blocks, so that memory beside the two signals stays small.
@@ -248,16 +260,19 @@ class Enhancer:
         options: SamplingOptions,
         strength: float,
         max_attenuation: float | None,
+        channel_mode: ChannelMode,
         on_step: Callable[[float], None] | None = None,
         pool: WindowPool | None = None,
     ) -> EnhanceStream:
+        if channel_mode not in CHANNEL_MODES:
+            raise UserError(f"no channel_mode {channel_mode!r}: choose {', '.join(CHANNEL_MODES)}")
         if not 1 <= channels <= MAX_CHANNELS:
             raise UserError(
                 f"{channels} channels: give audio as (channels, samples), 1 to {MAX_CHANNELS} channels"
             )
         options.check(self.model)
         return EnhanceStream(
-            functools.partial(self._runner, channels, options, on_step, pool),
+            functools.partial(self._runner, channels, options, on_step, pool, channel_mode),
             model_rate=self.sample_rate,
             sample_rate=_checked_rate(sample_rate),
             channels=channels,
@@ -271,7 +286,14 @@ class Enhancer:
         options: SamplingOptions,
         on_step: Callable[[float], None] | None,
         pool: WindowPool | None,
+        channel_mode: ChannelMode = "independent",
     ) -> ModelRunner:
+        if channels > 1 and channel_mode != "independent":
+
+            def make_runner(batch: int) -> ModelRunner:
+                return self._runner(batch, options, on_step, pool)
+
+            return ChannelRunner(make_runner, channels, self.sample_rate, channel_mode)
         if isinstance(self.model, CausalModel):
             # Channels are a batch: with more of them shorter steps keep the memory where it is.
             seconds = self.block_seconds / channels

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from audio_enh.errors import UserError
 from audio_enh.inference.band import UpperBand
 from audio_enh.inference.enhancer import Enhancer
+from audio_enh.inference.linked import ChannelMode
 from audio_enh.inference.pool import WindowPool
 from audio_enh.io import AtomicTarget, AudioInfo, AudioReader, AudioWriter, count_tracks
 from audio_enh.io.atomic import remove_leftovers
@@ -32,6 +33,7 @@ class FileStats:
         elapsed: seconds it took, reading and writing included; of the model's calls for several files its part.
         clipped: samples beyond full scale that an integer format had to clip.
         warnings: what a user should be told, one line each.
+        linked: whether the channels were enhanced together, see :mod:`audio_enh.inference.linked`.
     """
 
     sample_rate: int
@@ -41,6 +43,7 @@ class FileStats:
     elapsed: float
     clipped: int
     warnings: tuple[str, ...]
+    linked: bool = False
 
 
 def curve_paths(target: str | Path) -> tuple[Path, Path]:
@@ -55,7 +58,7 @@ class FileOptions:
     """What can be chosen when files are enhanced.
 
     Attributes:
-        seed, strength, max_attenuation, sampler, steps, samples, combine, sampler_options: see
+        seed, strength, max_attenuation, sampler, steps, samples, combine, sampler_options, channel_mode: see
             :meth:`Enhancer.enhance`.
         uncertainty: write how far the draws of a generative model are apart as well, see :func:`curve_paths`.
         allow_truncated: use what is there of a source that is cut short or damaged, with a warning.
@@ -71,6 +74,7 @@ class FileOptions:
     steps: int | None = None
     samples: int = 1
     combine: Literal["mean", "median"] = "mean"
+    channel_mode: ChannelMode = "auto"
     uncertainty: bool = False
     allow_truncated: bool = False
     track: str | None = None
@@ -279,6 +283,7 @@ def _enhance_track(
             steps=options.steps,
             samples=options.samples,
             combine=options.combine,
+            channel_mode=options.channel_mode,
             sampler_options=options.sampler_options,
             # Reading runs ahead of a sampler by a window, and one window may take minutes.
             on_step=on_block,
@@ -315,4 +320,5 @@ def _enhance_track(
         elapsed=stream.shared_seconds,
         clipped=writer.clipped,
         warnings=(*reader.warnings, *writer.warnings, *lost),
+        linked=stream.linked,
     )

@@ -13,6 +13,7 @@ from audio_enh.dsp.drywet import SilenceGate
 from audio_enh.dsp.resample import StreamResampler
 from audio_enh.errors import CheckpointError, UserError
 from audio_enh.inference.generative import GenerativeRunner
+from audio_enh.inference.linked import ChannelRunner
 from audio_enh.inference.runners import ModelRunner
 from audio_enh.inference.uncertainty import UncertaintyCurve
 
@@ -39,6 +40,7 @@ class EnhanceStream:
 
     Attributes:
         uncertainty: after ``flush``, how far the draws of a generative model were apart; None where it made one.
+        linked: after ``flush``, whether the channels were enhanced together.
         shared_seconds: after ``flush``, spent on its windows, of calls with those of other streams its part.
     """
 
@@ -59,6 +61,7 @@ class EnhanceStream:
         self.wet = wet
         self._device = device
         self.uncertainty: UncertaintyCurve | None = None
+        self.linked = False
         self.shared_seconds = 0.0
         self.reset()
 
@@ -122,8 +125,10 @@ class EnhanceStream:
         if self.wet > 0 and self._received:
             rest = self._checked(self._runner.flush().cpu().numpy())
             self.shared_seconds = self._runner.shared_seconds
-            if isinstance(self._runner, GenerativeRunner):
+            if isinstance(self._runner, GenerativeRunner | ChannelRunner):
                 self.uncertainty = self._runner.uncertainty
+            if isinstance(self._runner, ChannelRunner):
+                self.linked = bool(self._runner.linked)
             pieces.append(self._mix(self._from_model.process(rest)))
             pieces.append(self._mix(self._from_model.flush()))
             assert self._waiting == 0, "a model gave fewer samples than it got"

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from audio_enh.errors import UserError
+from audio_enh.io.owned import make_owned, remove_owned
+
+_MOST_GROWTH = 20
+_MOST_FILES = 2_000_000
 
 
 def unpack_archives(source: Path, known: Mapping[str, str | None], out: Path) -> list[Path]:
@@ -41,25 +47,70 @@ def unpack_archives(source: Path, known: Mapping[str, str | None], out: Path) ->
                     f"'{archive}' is not the published archive (its SHA-256 differs): fetch it again"
                 )
             partial = target.with_name(f".partial-{target.name}")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
+            remove_owned(partial)
+            try:
+                make_owned(partial)
+            except OSError as error:
+                raise UserError(f"cannot make the folder '{partial}': {error.strerror}") from error
             try:
                 _unpack(archive, partial)
-            except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-                shutil.rmtree(partial, ignore_errors=True)
+            except (
+                zipfile.BadZipFile,
+                tarfile.TarError,
+                zlib.error,
+                lzma.LZMAError,
+                EOFError,
+                OSError,
+            ) as error:
                 raise UserError(f"cannot unpack '{archive}': {error}; fetch it again") from error
-            partial.rename(target)
+            else:
+                partial.rename(target)
+            finally:  # after Ctrl-C too
+                remove_owned(partial)
         folders.append(target)
     return folders
 
 
 def _unpack(archive: Path, folder: Path) -> None:
+    room = _Room(archive, folder)
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as content:
-            content.extractall(folder)  # never outside of the folder, and checks the sums
+            for entry in content.infolist():
+                room.take(entry.file_size)
+            content.extractall(
+                folder
+            )  # never outside of the folder nor larger than said, and checks the sums
     else:
         with tarfile.open(archive) as content:
-            content.extractall(folder, filter="data")
+            for member in content:
+                room.take(member.size)
+                content.extract(member, folder, filter="data")
+
+
+class _Room:
+    """How much of an archive may be unpacked.
+
+    Audio shrinks to a tenth at the most; what grows more is made to fill the disk.
+    """
+
+    def __init__(self, archive: Path, folder: Path):
+        self._archive = archive
+        self._most = min(_MOST_GROWTH * archive.stat().st_size, shutil.disk_usage(folder).free)
+        self._size = self._files = 0
+
+    def take(self, size: int) -> None:
+        """Note a file of so many bytes.
+
+        Raises:
+            UserError: all together are too much.
+        """
+        self._size += size
+        self._files += 1
+        if self._size > self._most or self._files > _MOST_FILES:
+            raise UserError(
+                f"'{self._archive}' unpacks to more than {min(self._size, self._most) / 1e9:.2g} GB, or two million "
+                f"files: more than the disk has room for, or than {_MOST_GROWTH} times its size"
+            )
 
 
 def _sha256(path: Path) -> str:
