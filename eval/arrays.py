@@ -8,25 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audio_enh.errors import DependencyError, UserError
+from audio_enh.errors import DependencyError
 
-from .metrics import METRICS, Metric, Signals, measure
+from .metrics import BY_NAME, Metric, Signals, in_order, measure
 
 VALIDATION_METRICS = ("pesq_wb", "stoi", "si_sdr")
 
 
 def select_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
-    """The metrics of these names, in the order of ``METRICS``.
+    """The metrics of these names, in the order of ``METRICS``, the user's (``module.NAME``) after them.
 
     Raises:
         UserError: an unknown name.
         DependencyError: a package that a metric needs is not installed.
     """
-    known = {metric.name: metric for metric in METRICS}
-    for name in names:
-        if name not in known:
-            raise UserError(f"unknown metric {name!r}; known are {', '.join(known)}")
-    chosen = tuple(metric for metric in METRICS if metric.name in names)
+    chosen = tuple(BY_NAME[name] for name in in_order(names))
     for metric in chosen:
         if missing := missing_packages(metric.name):
             raise DependencyError.missing(metric.label, ", ".join(missing), "eval")
@@ -35,8 +31,7 @@ def select_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
 
 def missing_packages(name: str) -> list[str]:
     """Packages that this metric needs and that are not installed."""
-    metric = next(metric for metric in METRICS if metric.name == name)
-    return [package for package in metric.packages if importlib.util.find_spec(package) is None]
+    return [package for package in BY_NAME[name].packages if importlib.util.find_spec(package) is None]
 
 
 def evaluate_arrays(

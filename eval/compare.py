@@ -10,7 +10,7 @@ from typing import Any
 
 from audio_enh.errors import UserError
 
-from .metrics import METRICS
+from .metrics import in_order
 from .report.tables import BY_NAME, interval, label, number, p_value
 from .rows import NOISY, Row
 from .statistics import PairedTest
@@ -100,7 +100,7 @@ def compare_reports(
             raise UserError(f"not the same files: {surplus}, {len(shared)} in both{hint}")
         notes.append(f"{surplus}; compared are the {len(shared)} in both")
     _refuse_other_references(rows_a, rows_b)
-    metrics = [metric.name for metric in METRICS]
+    metrics = in_order(name for row in (*rows_a, *rows_b) for name in row.scores)
     scores_a = scores_by_file([row for row in rows_a if row.file in shared], metrics)
     scores_b = scores_by_file([row for row in rows_b if row.file in shared], metrics)
     measured = [name for name in metrics if scores_a[name] and scores_b[name]]

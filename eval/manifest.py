@@ -15,7 +15,7 @@ import audio_enh
 
 from .enhancing import ModelRun
 from .file_scores import SWAP_MARGIN
-from .metrics import METRICS
+from .metrics import BY_NAME
 from .metrics.signals import RESAMPLER_QUALITY
 from .rows import NOISY, Row, Settings
 from .statistics import LEVEL, RESAMPLES
@@ -137,8 +137,7 @@ def make_manifest(
                 "needs": metric.needs,
                 "sample_rates": list(metric.sample_rates),
             }
-            for metric in METRICS
-            if metric.name in settings.metrics
+            for metric in (BY_NAME[name] for name in settings.metrics)
         },
         references_sha256=_references(rows),
         swap_check=_swap_check(rows),

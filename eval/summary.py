@@ -11,12 +11,11 @@ import numpy as np
 
 from .enhancing import Enhanced
 from .metadata import Metadata, group_labels, sort_labels
-from .metrics import METRICS
+from .metrics import BY_NAME, in_order
 from .rows import NOISY, Row
 from .statistics import PairedTest, Summary, holm, paired_test, summarise
 
 WORST = 10
-_BOUNDS = {metric.name: metric.bounds for metric in METRICS}
 INPUT_SNR = "input SNR (dB)"
 # What a system is judged by first, where it was measured.
 _PRIMARY = ("pesq_wb", "si_sdr", "pesq_nb", "dnsmos_ovrl")
@@ -113,8 +112,8 @@ def summarise_rows(
         enhanced: by system, what the enhancement took.
     """
     systems = list(dict.fromkeys(row.system for row in rows))
-    measured = {name for row in rows for name in (*row.scores, *row.failures)}
-    metrics = [metric.name for metric in METRICS if metric.name in measured]
+    measured = [name for row in rows for name in (*row.scores, *row.failures)]
+    metrics = in_order(measured)
     by_system = {system: [row for row in rows if row.system == system] for system in systems}
     primary = next((name for name in _PRIMARY if name in metrics), metrics[0] if metrics else None)
     result = EvaluationSummary(systems, metrics, primary, len({row.file for row in rows}))
@@ -179,8 +178,8 @@ def compare_scores(
         first, second: metric, file: score; see ``scores_by_file``.
     """
     tests: dict[str, PairedTest] = {}
-    for metric in METRICS:
-        if metric.name in first and metric.name in second:
+    for metric in (BY_NAME[name] for name in in_order(first)):
+        if metric.name in second:
             files = [file for file in first[metric.name] if file in second[metric.name]]
             test = paired_test(
                 [first[metric.name][file] for file in files],
@@ -215,7 +214,7 @@ def seed_spread(rows: Sequence[Row], metric: str) -> SeedSpread | None:
 def _summaries(scores: Mapping[str, Mapping[str, float]]) -> dict[str, Summary]:
     result = {}
     for name, files in scores.items():
-        summary = summarise(list(files.values()), bounds=_BOUNDS[name])
+        summary = summarise(list(files.values()), bounds=BY_NAME[name].bounds)
         if summary is not None:
             result[name] = summary
     return result
@@ -238,7 +237,7 @@ def _count(rows: Sequence[Row], system: str, result: EvaluationSummary) -> None:
 
 def _ranked(scores: Mapping[str, float], metric: str) -> list[str]:
     """Files, the worst first; equal ones by name."""
-    higher = next(each.higher_is_better for each in METRICS if each.name == metric)
+    higher = BY_NAME[metric].higher_is_better
     return sorted(scores, key=lambda file: (scores[file] if higher else -scores[file], file))
 
 

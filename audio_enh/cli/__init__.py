@@ -6,6 +6,7 @@
 | 1 | a defect of this program: run again with ``AUDIO_ENH_DEBUG=1`` for the traceback |
 | 1 | ``evaluate --strict``: a file lacks a score |
 | 2 | a mistake the user can mend, or some files failed |
+| 2 | an error in the user's own code (``--code``), with its traceback |
 | 130, 143, 129 | stopped by Ctrl-C, SIGTERM, SIGHUP |
 | 141 | whoever read our output has gone |
 
@@ -17,7 +18,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -43,6 +46,7 @@ from audio_enh.cli import (
 from audio_enh.cli._errors import debugging, describe, outside_cause
 from audio_enh.cli._terminal import prepare_streams, printable
 from audio_enh.errors import UserError
+from audio_enh.registry import CODE, code_folders, users_frame
 
 # Typer does not export the base of its usage errors, and where it lives changes with its version.
 UsageError = typer.BadParameter.__mro__[1]
@@ -115,7 +119,21 @@ def _root(
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
+    code: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--code",
+            metavar="FOLDER",
+            show_default=False,
+            help="Folder with your own models, losses, data or metrics, which recipes and checkpoints may then name; "
+            "before the command, and may be given several times.",
+        ),
+    ] = None,
 ) -> None:
+    if code:
+        # In the environment, so that the processes that a command starts know it too.
+        os.environ[CODE] = os.pathsep.join(str(folder.expanduser().absolute()) for folder in code)
+        code_folders()
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -162,6 +180,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         if debugging():
             raise
         if isinstance(error, UserError):
+            return _fail(f"error: {describe(error)}", 2)
+        if users_frame(error) is not None:  # whose code it is wants to see where
+            traceback.print_exception(error)
             return _fail(f"error: {describe(error)}", 2)
         if outside_cause(error) is not None:
             return _fail(f"error: {describe(error)}", 2)

@@ -7,6 +7,7 @@ import os
 
 from audio_enh.cli._terminal import printable
 from audio_enh.errors import UserError
+from audio_enh.registry import users_frame
 
 #: Environment variable that, when set, makes errors show their traceback.
 DEBUG = "AUDIO_ENH_DEBUG"
@@ -53,7 +54,9 @@ def outside_cause(error: BaseException) -> str | None:
 def describe(error: Exception) -> str:
     """An error in one line that can be printed; one that is not the user's says so."""
     text = " ".join(str(error).split())
-    if not isinstance(error, UserError):
+    if (place := users_frame(error)) is not None and not isinstance(error, UserError):
+        text = f"{type(error).__name__}: {text} (in {place.filename}, line {place.lineno})"
+    elif not isinstance(error, UserError):
         outside = outside_cause(error)
         text = outside or (
             f"{type(error).__name__}: {text} (a defect of this program; set {DEBUG}=1 for the traceback)"

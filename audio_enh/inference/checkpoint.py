@@ -1,7 +1,8 @@
 """Checkpoints: a folder with ``model.safetensors``, ``config.yaml`` and a ``README.md`` for people.
 
 Nothing in a checkpoint is executed: the configuration is plain YAML, the class it names must be one of
-:data:`MODELS`, and weights are safetensors. ``config.yaml`` reads::
+:data:`MODELS` or one that the user has installed or named (:mod:`audio_enh.registry`), and weights are safetensors.
+``config.yaml`` reads::
 
     model:
       _target_: audio_enh.models.causal_unet.CausalUNet
@@ -35,6 +36,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from audio_enh import registry
 from audio_enh.errors import CheckpointError
 from audio_enh.inference.bounded import outline, read_shapes
 from audio_enh.inference.catalog import (
@@ -49,6 +51,7 @@ from audio_enh.inference.catalog import (
     read_config,
 )
 from audio_enh.inference.devices import resolve_device
+from audio_enh.inference.pickles import without_compilation
 from audio_enh.io.owned import is_there
 from audio_enh.models.base import CausalModel, EnhancementModel
 
@@ -64,7 +67,7 @@ __all__ = [
     "save_checkpoint",
 ]
 
-# The classes a checkpoint may name. They are imported only when asked for.
+# Our classes that a checkpoint may name. They are imported only when asked for.
 MODELS = (
     "audio_enh.models.causal_unet.CausalUNet",
     "audio_enh.models.frequency_unet.FrequencyUNet",
@@ -117,7 +120,7 @@ def save_checkpoint(
 
     Args:
         folder: made if missing.
-        model: of a class in :data:`MODELS`.
+        model: of a class in :data:`MODELS`, or of the user's; if compiled by ``torch.compile``, saved as a plain one.
         info: what people want to know, see the module. ``name``, ``sample_rate``, ``parameters`` and, for a
             causal model, ``latency_ms`` are filled in from the folder's name and the model where missing.
         arguments: what the model was constructed with; defaults are written out too, so that the
@@ -126,16 +129,15 @@ def save_checkpoint(
         overwrite: replace files of these names that are no checkpoint of this program, too.
 
     Raises:
-        CheckpointError: the class is not in :data:`MODELS`, ``arguments`` do not give this model, or the folder holds
+        CheckpointError: no checkpoint may name the class, ``arguments`` do not give this model, or the folder holds
             other files of these names.
     """
     if not overwrite:
         check_target(folder)
-    target = f"{type(model).__module__}.{type(model).__qualname__}"
-    model_config = {"_target_": target, **_plain(model.complete_arguments(arguments))}
+    model = getattr(model, "_orig_mod", model)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    # The weights' shapes must be those the arguments lead to; better found now than when loading.
-    _check_fit(build_model(model_config, "arguments"), state, "arguments")
+    state = without_compilation(state)
+    model_config = check_savable(model, arguments)
     if dtype is not None:
         state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
 
@@ -174,10 +176,31 @@ def check_target(folder: str | Path) -> None:
         target = read_config(folder)["model"].get("_target_")
     except CheckpointError:
         target = None
-    if not str(target).startswith("audio_enh."):
+    ours = str(target).startswith("audio_enh.") or registry.find(str(target), registry.MODELS) is not None
+    if not ours:
         raise CheckpointError(
             f"{there[0]} is there, and {folder} is no checkpoint of this program: choose another folder"
         )
+
+
+def check_savable(model: EnhancementModel, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether a checkpoint of a model could be read again: better found now than when loading.
+
+    Args:
+        model: what is to be saved.
+        arguments: what it was constructed with.
+
+    Returns:
+        The ``model`` section of its configuration, with the defaults of arguments that were not given.
+
+    Raises:
+        CheckpointError: no checkpoint may name the class, or ``arguments`` do not give this model.
+    """
+    target = f"{type(model).__module__}.{type(model).__qualname__}"
+    model_config = {"_target_": target, **_plain(model.complete_arguments(arguments))}
+    state = without_compilation(model.state_dict())
+    _check_fit(build_model(model_config, "arguments"), state, "arguments")
+    return model_config
 
 
 def build_model(
@@ -193,11 +216,8 @@ def build_model(
     """
     arguments = dict(config)
     target = arguments.pop("_target_", None)
-    if target not in MODELS:
-        raise CheckpointError(f"{source}: unknown model class {target!r}; known: {', '.join(MODELS)}")
-    module, _, name = target.rpartition(".")
-    constructor = getattr(importlib.import_module(module), name)
-
+    constructor = _model_class(str(target), source)
+    name = constructor.__name__
     parameters = inspect.signature(constructor).parameters
     unknown = sorted(map(str, set(arguments) - set(parameters)))
     required = {n for n, p in parameters.items() if p.default is p.empty}
@@ -219,11 +239,26 @@ def build_model(
         raise CheckpointError(f"{source}: {name} refuses its arguments: {one_line(error)}") from error
 
 
+def _model_class(target: str, source: str) -> type[EnhancementModel]:
+    if target in MODELS:
+        module, _, name = target.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+    found = registry.find(target, registry.MODELS)
+    if found is None:
+        raise CheckpointError(
+            f"{source}: unknown model class {target!r}: if it is yours, {registry.how_to_name(registry.MODELS)}; "
+            f"own ones are {', '.join(name.rpartition('.')[2] for name in MODELS)}"
+        )
+    if not (isinstance(found, type) and issubclass(found, EnhancementModel)):
+        raise CheckpointError(f"{source}: {target} is no audio_enh.models.base.EnhancementModel")
+    return found
+
+
 def load_weights(model: EnhancementModel, path: Path, sha256: str | None = None) -> None:
     """Load a safetensors file into ``model``; every key must be there, once, in the right shape."""
     _check_sum(path, sha256)
     try:
-        state = load_file(path)
+        state = without_compilation(load_file(path))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"cannot read {path}: {one_line(error)}; fetch it again") from error
     _check_fit(model, state, str(path))
@@ -244,7 +279,7 @@ def _check_sum(path: Path, sha256: str | None) -> None:
 
 def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     try:
-        return read_shapes(path)
+        return without_compilation(read_shapes(path))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"cannot read {path}: {one_line(error)}; fetch it again") from error
 

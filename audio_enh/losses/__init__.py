@@ -1,4 +1,7 @@
-"""Training losses: each maps ``(estimate, clean)``, both ``(batch, samples)``, to a scalar to minimise."""
+"""Training losses: each maps ``(estimate, clean)``, both ``(batch, samples)``, to a scalar to minimise.
+
+One that also needs the noise takes a third parameter, ``noisy``.
+"""
 
 from audio_enh.losses.combine import WeightedLoss
 from audio_enh.losses.pesq import PESQLoss

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from audio_enh import registry
 from audio_enh.diffusion.noise import Noise, position_noise
 from audio_enh.diffusion.samplers import SAMPLERS, samplers_for
 from audio_enh.diffusion.sampling import OnStep
@@ -53,7 +54,9 @@ class DiffusionEnhancer(GenerativeModel):
         n_fft, hop_length, exponent, factor: of the spectrogram, see :class:`CompressedSpectrogram`.
         level: what the waveform is divided by: "peak" or "rms", see :func:`level_from`.
         process: one of :data:`PROCESSES`.
-        network: one of :data:`NETWORKS`.
+        network: one of :data:`NETWORKS`, or a class of the user's (``name: module.Class``), see
+            :mod:`audio_enh.registry`. It takes and gives what :meth:`NCSNpp.forward` does; the number of frames that
+            it is given is a multiple of its ``time_multiple``, if it has one.
         prediction: see above.
         preconditioning: "edm" for the factors of Karras et al. 2022 (arXiv 2206.00364, table 1) with the process's
             standard deviation; "edm_input" for ``c_in`` alone, as in denoisers of the public SGMSE code; or "none".
@@ -114,7 +117,8 @@ class DiffusionEnhancer(GenerativeModel):
         complete = super().complete_arguments(arguments)
         for what, known in (("process", PROCESSES), ("network", NETWORKS)):
             given = complete[what]
-            complete[what] = {"name": given["name"], **with_defaults(known[given["name"]], given)}
+            constructor = _named(what, given["name"], known)
+            complete[what] = {"name": given["name"], **with_defaults(constructor, given)}
         sampler = dict(complete["sampler"])
         function, fixed = SAMPLERS[sampler.pop("name")]
         known_options = with_defaults(function, sampler)
@@ -302,12 +306,22 @@ def find_sampler(name: str, options: Mapping[str, Any]) -> Callable[..., Tensor]
 def _construct(what: str, arguments: Mapping[str, Any], known: Mapping[str, type[Any]]) -> Any:
     arguments = dict(arguments)
     name = arguments.pop("name", None)
-    _check_choice(f"name of {what}", name, tuple(known))
-    constructor = known[name]
+    constructor = _named(what, name, known)
     accepted = inspect.signature(constructor).parameters
     if unknown := sorted(set(arguments) - set(accepted)):
         raise ValueError(f"{what} {name} has no argument {', '.join(unknown)}; it has {', '.join(accepted)}")
     return constructor(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()})
+
+
+def _named(what: str, name: Any, known: Mapping[str, type[Any]]) -> type[Any]:
+    """The class that a checkpoint or recipe calls so; of networks also the user's."""
+    if what != "network" or "." not in str(name):
+        _check_choice(f"name of {what}", name, tuple(known))
+        return known[name]
+    found = registry.find(str(name), registry.NETWORKS)
+    if found is None:
+        raise ValueError(f"there is no network {name!r}: {registry.how_to_name(registry.NETWORKS)}")
+    return found
 
 
 def _check_kind(option: str, value: Any, kind: Any) -> None:

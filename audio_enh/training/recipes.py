@@ -18,16 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import (
     HydraException,
     InstantiationException,
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
+from audio_enh import registry
 from audio_enh.errors import UserError
 from audio_enh.io.atomic import write_error
 from audio_enh.training.overrides import literal_places, parse
@@ -42,6 +46,17 @@ def folder_of_job(overrides: str) -> str:
     name = re.sub(r"[^\w.,=+~-]+", "_", overrides).strip("_") or "job"
     return name if len(name) <= 120 else f"{name[:100]}-{sha256(overrides.encode()).hexdigest()[:8]}"
 
+
+class OwnRecipes(SearchPathPlugin):
+    """Also finds recipes in the folder ``recipes`` of the user's folders of code."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in registry.code_folders():
+            if (folder / "recipes").is_dir():
+                search_path.append("audio-enh --code", f"file://{folder / 'recipes'}")
+
+
+Plugins.instance().register(OwnRecipes)
 
 # ${samples:clean} in a recipe is that folder of the bundled samples, wherever the package is installed.
 OmegaConf.register_new_resolver(
@@ -167,6 +182,13 @@ def _explained(error: Exception) -> Exception:
     """A mistake in the recipe as one line; what else went wrong as it is."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         cause = error.__cause__
+        if isinstance(cause, Exception) and registry.users_frame(cause) is not None:
+            return cause
+        if isinstance(cause, ImportError) and "locat" in str(error):
+            first = str(error).splitlines()[0]
+            return UserError(
+                f"recipe: {first} If it is yours, name its folder: audio-enh --code FOLDER train ..."
+            )
         return cause if isinstance(cause, UserError) else UserError(f"recipe: {' '.join(str(error).split())}")
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")

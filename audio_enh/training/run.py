@@ -23,7 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from audio_enh.errors import UserError
 from audio_enh.inference.checkpoint import check_target, load_model, save_checkpoint
+from audio_enh.registry import code_folders
 from audio_enh.training.callbacks import keep_rows
+from audio_enh.training.checks import check_parts, use_own_code
 from audio_enh.training.lora import add_lora, merge_lora
 from audio_enh.training.run_folder import RunRecord, check_place, state_to_resume
 from audio_enh.training.state import LATEST, StateFiles, read_state
@@ -72,6 +74,7 @@ def _is_lightnings(error: Exception) -> bool:
 
 def _train(config: DictConfig, stop: StopRequest) -> float | None:
     _take_job(config)
+    use_own_code(config)
     out = Path(config.out).expanduser()
     config.out = str(out)
     state = state_to_resume(out, config)
@@ -102,6 +105,7 @@ def _train(config: DictConfig, stop: StopRequest) -> float | None:
     own = [*([best] if validated else []), latest, RunRecord(out, config)]
     trainer = _make_trainer(config, out, own)
     _check(config, trainer, data)
+    check_parts(config, model, objective)
     if state is not None:
         step = int(read_state(state)["global_step"])
         log.info("resuming from step %d of %s", step, out)
@@ -181,7 +185,8 @@ def _finish(config: DictConfig, trainer: lightning.Trainer, best: WeightFiles, o
         log.warning("no validation gave %s: the latest weights stand for the best", config.monitor)
     if config.export:
         export(config, weights, Path(config.export), score)
-        following = f"audio-enh enhance FILE --model {shlex.quote(str(config.export))}"
+        code = "".join(f"--code {shlex.quote(str(folder))} " for folder in code_folders())
+        following = f"audio-enh {code}enhance FILE --model {shlex.quote(str(config.export))}"
     else:
         following = "the same command with export=FOLDER makes a checkpoint of them for audio-enh enhance"
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -8,9 +8,10 @@ from .perceptual import estoi, pesq_nb, pesq_wb, stoi
 from .sdr import sd_sdr, si_sar, si_sdr, si_sdr_torch, si_sir, snr
 from .signals import Signals
 from .spectral import log_spectral_distance, mel_cepstral_distance
-from .table import METRICS, Metric
+from .table import BY_NAME, METRICS, Metric, in_order
 
 __all__ = [
+    "BY_NAME",
     "METRICS",
     "Composite",
     "Dnsmos",
@@ -21,6 +22,7 @@ __all__ = [
     "composite",
     "dnsmos",
     "estoi",
+    "in_order",
     "log_likelihood_ratio",
     "log_spectral_distance",
     "measure",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from audio_enh import registry
+from audio_enh.errors import UserError
 
 from .composite import composite, seg_snr
 from .mos import dnsmos, plcmos
@@ -128,3 +131,27 @@ METRICS: tuple[Metric, ...] = (
     ),
 )
 # fmt: on
+
+
+class _ByName(dict[str, Metric]):
+    """Ours, and the user's as they are asked for: rows, reports and options hold these as ``module.NAME``."""
+
+    def __missing__(self, name: str) -> Metric:
+        found = registry.find(name, registry.METRICS) if isinstance(name, str) else None
+        if found is None:
+            own = f"; if it is yours, {registry.how_to_name(registry.METRICS)}" if "." in name else ""
+            raise UserError(f"unknown metric {name!r}{own}; known are {', '.join(self)}")
+        if not isinstance(found, Metric):
+            raise UserError(f"{name} is a {type(found).__name__}, no audio_enh.eval.Metric")
+        self[name] = replace(found, name=name)
+        return self[name]
+
+
+BY_NAME = _ByName({metric.name: metric for metric in METRICS})
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of metrics in the order of ``METRICS``, the user's after them in theirs."""
+    wanted = list(dict.fromkeys(names))
+    ours = [metric.name for metric in METRICS]
+    return [name for name in ours if name in wanted] + [name for name in wanted if name not in ours]

@@ -10,14 +10,13 @@ from typing import Any
 
 from ..manifest import Manifest
 from ..metadata import Metadata, spreadsheet_cell
-from ..metrics import METRICS, Metric
+from ..metrics import BY_NAME, Metric
 from ..rows import NOISY, Row
 from ..statistics import PairedTest, Summary
 from ..summary import EvaluationSummary, scores_by_file
 
 # En dash: what stands where there is no score.
 MISSING = "\u2013"
-BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
 
 
 def to_json(manifest: Manifest, summary: EvaluationSummary, rows: Sequence[Row], metadata: Metadata) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from audio_enh import registry
 from audio_enh.cli import app
 from tests.docs.commands import PAGES, ROOT, blocks
 
@@ -34,7 +35,9 @@ def parse(words: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_the_command_line_understands_it(words: list[str]) -> None:
+def test_the_command_line_understands_it(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    if words[0] == "--code":
+        monkeypatch.setenv(registry.CODE, str(Path(__file__).parents[2] / words[1]))
     context = parse(words)
     if context.info_name in ("train", "mix"):
         compose(context.info_name, context.params["overrides"] or [])
