@@ -10,6 +10,10 @@ from typing import BinaryIO
 
 #: Synchronisation code of a stream of fixed block size, block size and sample rate, channels and sample size.
 _FRAME = re.compile(rb"\xff\xf8[\x10-\xff][\x00-\xaf]", re.DOTALL)
+#: The same, of a variable one too.
+_ANY_FRAME = re.compile(rb"\xff[\xf8\xf9][\x10-\xff][\x00-\xaf]", re.DOTALL)
+#: Bytes of a file's end in which two whole frames lie.
+_TAIL = 1 << 20
 _POINT = struct.Struct(">QQH")
 _PLACEHOLDER = 2**64 - 1
 
@@ -47,6 +51,38 @@ def frame_offsets(file: BinaryIO, start: int) -> list[int]:
             if _frame_number(data[match.start() : match.start() + 16].ljust(16, b"\xff")) == len(offsets):
                 offsets.append(match.start() - start)
     return offsets
+
+
+def announced_and_found(file: BinaryIO, start: int) -> tuple[int, int]:
+    """Samples that a stream's header announces, and that there are at least, by the frames at its end.
+
+    Args:
+        file: the file.
+        start: offset of ``fLaC``.
+
+    Returns:
+        Both numbers; 0 where the header does not say, or no two frames in a row were found.
+    """
+    file.seek(start + 8)
+    info = file.read(18)
+    if len(info) < 18:
+        return 0, 0
+    block = struct.unpack_from(">H", info, 2)[0]
+    announced = int.from_bytes(info[10:18], "big") & (1 << 36) - 1
+    end = file.seek(0, 2)
+    file.seek(max(start + 42, end - _TAIL))
+    tail = file.read()
+    found, before = 0, -1
+    for match in _ANY_FRAME.finditer(tail):
+        number = _frame_number(tail[match.start() : match.start() + 16].ljust(16, b"\xff"))
+        if number is None:
+            continue
+        variable = tail[match.start() + 1] & 1
+        # One alone may be chance; two in a row are not.
+        if before >= 0 and (0 < number - before <= block if variable else number == before + 1):
+            found = number if variable else number * block
+        before = number
+    return announced, found
 
 
 def seek_table(file: BinaryIO, start: int, points: bytes) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from audio_enh.io import chunks, mp3, ogg, opus
+from audio_enh.io.flac import announced_and_found
 
 #: Bytes behind the audio that fill up a sector, and are not worth a word.
 _LONGEST_PADDING = 4096
@@ -71,7 +72,9 @@ def _examine(path: Path) -> Integrity:
         if head[:4] == b"caff":
             return _examine_caf(file)
         flac = _is_flac(file, head)
-    if not flac and (head[:3] == b"ID3" or path.suffix.lower() in (".mp3", ".mp2", ".mpga")):
+        if flac:
+            return _examine_flac(file, head)
+    if head[:3] == b"ID3" or path.suffix.lower() in (".mp3", ".mp2", ".mpga"):
         layout = mp3.scan(path)
         if layout is not None:
             missing = _share(1 - layout.missing) if layout.missing else None
@@ -87,6 +90,17 @@ def _examine(path: Path) -> Integrity:
 def _is_flac(file: BinaryIO, head: bytes) -> bool:
     file.seek(mp3.id3v2_size(head[:10]))  # some taggers put ID3v2 before FLAC
     return file.read(4) == b"fLaC"
+
+
+def _examine_flac(file: BinaryIO, head: bytes) -> Integrity:
+    announced, found = announced_and_found(file, mp3.id3v2_size(head[:10]))
+    if not announced or found <= announced:
+        return Integrity()
+    return Integrity(
+        warnings=(
+            f"its header announces {announced} samples, and it holds more than {found}: they are left unread",
+        )
+    )
 
 
 def _share(present: float) -> str:

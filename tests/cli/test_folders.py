@@ -181,3 +181,49 @@ def test_a_full_disk_of_one_file_does_not_end_the_run(cli, tmp_path: Path) -> No
         assert "1 enhanced, 0 skipped, 1 failed" in result.err
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@ffmpeg_needed
+@pytest.mark.parametrize("track", ["all", "Mic"])
+def test_sound_tracks(cli, tmp_path: Path, track: str) -> None:
+    """As OBS records them: all are cleaned one after the other, or one, and the picture stays."""
+    from audio_enh.io import AudioReader
+
+    for name, channels in (("desktop", 2), ("mic", 1)):
+        soundfile.write(tmp_path / f"{name}.wav", sound(rate=48000, channels=channels).T, 48000)
+    film = tmp_path / "film.mkv"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1"]
+    command += [
+        "-i",
+        tmp_path / "desktop.wav",
+        "-i",
+        tmp_path / "mic.wav",
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-map",
+        "2",
+    ]
+    command += ["-c:a", "pcm_s16le", "-metadata:s:a:0", "title=Desktop", "-metadata:s:a:1", "title=Mic", film]
+    subprocess.run(command, check=True)
+    target = tmp_path / "out" / "film.mkv"
+    result = cli("enhance", film, "-o", target, "--track", track)
+    assert result.code == 0, result.err
+    changed = []
+    for number in ("1", "2"):
+        with AudioReader(film, track=number) as old, AudioReader(target, track=number) as new:
+            before, after = next(old.blocks()), next(new.blocks())
+        assert before.shape == after.shape
+        changed.append(not np.array_equal(before, after))
+        assert np.corrcoef(before[0], after[0])[0, 1] > 0.9
+    assert changed == [track == "all", True]
+    assert [path.name for path in target.parent.iterdir()] == ["film.mkv"]
+    if track == "all":
+        assert (
+            "no place for the 2 sound tracks"
+            in cli("enhance", film, "-o", tmp_path / "a.wav", "--track", "all").err
+        )
+    missing = cli("enhance", film, "-o", tmp_path / "b.mkv", "--track", "Game")
+    assert missing.code == 2
+    assert "no sound track called Game: it has 1 (Desktop); 2 (Mic)" in missing.err

@@ -60,6 +60,20 @@ def test_sound_behind_what_the_header_announces_is_told(tmp_path, suffix):
     assert any("60000 bytes behind the sound are left unread" in line for line in info.warnings)
 
 
+def test_flac_frames_behind_what_the_header_announces_are_told(tmp_path):
+    path = tmp_path / "a.flac"
+    write_audio(path, noise(100_000, 16000), 16000)
+    assert probe(path).warnings == ()
+    data = bytearray(path.read_bytes())
+    fields = int.from_bytes(data[18:26], "big")
+    data[18:26] = (fields - 50_000).to_bytes(8, "big")
+    path.write_bytes(data)
+    assert probe(path).frames == 50_000
+    assert any(
+        "announces 50000 samples, and it holds more than 98304" in line for line in probe(path).warnings
+    )
+
+
 def test_chunks_zeros_and_tags_behind_the_sound_are_no_sound(tmp_path):
     path = wav(tmp_path / "a.wav")
     plain = path.read_bytes()
