@@ -117,7 +117,7 @@ def bootstrap_mean(
 
     Its half width is the quantile of ``|resampled mean - mean| / resampled standard error`` times the standard
     error. Of few scores that are skewed, heavy-tailed or tied, percentile, BCa and one-sided studentised quantiles
-    cover the truth 83 to 92 times in 100 instead of 95; docs/evaluation.md has the coverage of this one.
+    cover the truth less often than this one; docs/evaluation.md has the numbers.
 
     Args:
         values: ``(files,)``; files are taken to be drawn independently.

@@ -14,7 +14,7 @@ from scipy import stats
 
 from audio_enh.eval.statistics import bootstrap_mean
 
-RUNS = 2000
+RUNS = 1000
 RESAMPLES = 1000
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 SHAPES: dict[str, tuple[Draw, float]] = {
@@ -47,7 +47,7 @@ def percentile_and_bca(values: NDArray[np.float64], rng: np.random.Generator) ->
 
 
 def main() -> None:
-    sys.stdout.write("| scores | files | percentile | BCa | studentised |\n|---|---|---|---|---|\n")
+    sys.stdout.write("| scores | files | percentile | BCa | symmetric studentised |\n|---|---|---|---|---|\n")
     for name, (draw, truth) in SHAPES.items():
         for files in (10, 20, 50, 200):
             rng = np.random.default_rng(files)
