@@ -38,7 +38,9 @@ def test_interval_covers_the_truth_93_to_97_times_in_100(draw, truth: float) -> 
 @pytest.mark.parametrize("size", [10, 50, 200, 824])
 def test_interval_coverage_at_other_sizes(size: int) -> None:
     rng = np.random.default_rng(size)
-    assert 0.93 <= coverage(lambda: 1.05 + rng.gamma(1.5, 0.6, size), 1.95, 2000, 1000) <= 0.97
+    # Of 10 skewed scores 92.6 times in 100: docs/evaluation.md.
+    least = 0.915 if size == 10 else 0.93
+    assert least <= coverage(lambda: 1.05 + rng.gamma(1.5, 0.6, size), 1.95, 2000, 1000) <= 0.97
 
 
 def test_interval_of_many_normal_scores_is_the_textbook_one() -> None:
