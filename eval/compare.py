@@ -65,7 +65,7 @@ def load_report(path: Path) -> LoadedReport:
         return LoadedReport(file, data["manifest"], [Row.from_json(row) for row in data["rows"]])
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; `audio-enh evaluate` writes it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file} is not a report of `audio-enh evaluate`: {error}") from error
 
 

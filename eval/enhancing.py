@@ -282,7 +282,7 @@ def _load(journal: Path) -> dict[tuple[str, int | None], Enhanced]:
             failure = data.pop("failure")
             stamp = tuple(data.pop("input"))
             result = Enhanced(**data, input=stamp, failure=Failure(**failure) if failure else None)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue
         known[result.file, result.seed] = result
     return known

@@ -232,7 +232,7 @@ class Journal:
                     else:
                         row = Row.from_json(data)
                         self.rows[row.identity] = row
-                except (ValueError, TypeError, KeyError) as error:
+                except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                     raise UserError(
                         f"{self.path}, line {number + 1}, is damaged: start anew with --overwrite"
                     ) from error

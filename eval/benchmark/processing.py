@@ -228,13 +228,13 @@ def _read(journal: Path, header: Mapping[str, Any]) -> tuple[int | None, dict[st
         weight_bytes = first.pop("weight_bytes")
         if first != header:
             return None, known
-    except (ValueError, IndexError, KeyError, AttributeError):
+    except (ValueError, IndexError, KeyError, AttributeError, RecursionError):
         return None, known
     for line in lines[1:]:
         try:
             data = json.loads(line)
             result = Processed(**{**data, "input": tuple(data["input"])})
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
         known[result.file] = result
     return weight_bytes, known

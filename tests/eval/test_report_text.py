@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import re
+from pathlib import Path
 
 import pytest
 
+from audio_enh.errors import UserError
+from audio_enh.eval.compare import load_report
 from audio_enh.eval.manifest import make_manifest
 from audio_enh.eval.metadata import spreadsheet_cell
 from audio_enh.eval.report.tables import plain, to_csv, to_markdown
-from audio_enh.eval.rows import Failure, Row, Settings
+from audio_enh.eval.rows import Failure, Journal, Row, Settings
 from audio_enh.eval.summary import summarise_rows
 
 HOSTILE = "<img src=x onerror=alert(1)>`[a](javascript:b)|*c*\n# d"
@@ -65,3 +68,22 @@ def test_a_report_of_hostile_names() -> None:
     for line in rendered:  # no bar of a name begins a column
         assert line.replace("\\|", "").count("|") in {3, 4, 5, 7}, line
     assert plain(HOSTILE) in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"manifest": {}, "rows": [[]]}', '{"manifest": {}, "rows": [{"failures": []}]}', "null"],
+)
+def test_what_is_no_report_or_journal_is_told(text: str, tmp_path: Path) -> None:
+    """Depth was a defect of this program."""
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match="is not a report"):
+        load_report(path)
+    journal = tmp_path / "rows.jsonl"
+    with Journal(journal, {}):
+        pass
+    with journal.open("a") as file:
+        file.write(text + "\n")
+    with pytest.raises(UserError, match="damaged"):
+        Journal(journal, {})
