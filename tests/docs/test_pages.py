@@ -19,6 +19,7 @@ import soundfile
 import torch
 
 from audio_enh.inference.checkpoint import save_checkpoint
+from audio_enh.models.diffusion import DiffusionEnhancer
 from audio_enh.models.universe import Universe
 from tests.docs.commands import PAGES, ROOT, blocks
 from tests.mixing.test_prepare import voicebank
@@ -64,10 +65,17 @@ def reader(tmp_path: Path) -> Path:
         csv.writer(file).writerows([["path", "kind", "split"], *rows])
     voicebank(tmp_path / "Downloads")
     voicebank(tmp_path / "ROOT")
-    arguments = {"channels": 2, "mel_bands": 16, "embedding_features": 4, "embedding_dimensions": 16}
     torch.manual_seed(0)
-    for name in ("NAME", "FOLDER"):
-        save_checkpoint(tmp_path / name, Universe(**arguments), {}, arguments=arguments)
+    universe = {"channels": 2, "mel_bands": 16, "embedding_features": 4, "embedding_dimensions": 16}
+    save_checkpoint(tmp_path / "FOLDER", Universe(**universe), {}, arguments=universe)
+    sgmse = {
+        "hop_length": 256,
+        "process": {"name": "ouve"},
+        "network": {"name": "lite", "channels": (4, 4, 8), "rnn_hidden": 4, "rnn_layers": 1},
+        "prediction": "score",
+        "sampler": {"name": "pc", "steps": 3},
+    }
+    save_checkpoint(tmp_path / "NAME", DiffusionEnhancer(**sgmse), {}, arguments=sgmse)
     shutil.copy(
         next((ROOT / "tests/data/goldens/import/sgmse_v1_ouve").glob("*.ckpt")), tmp_path / "sgmse.ckpt"
     )
@@ -102,6 +110,8 @@ def small(words: list[str], folder: Path) -> list[str]:
         words += ["set.per_family=1"] if "set=damaged" in words else ["set.per_snr=1"]
     if command == "benchmark":
         words += ["--limit", "1"] + ([] if "--peer" in words else ["--peer", "none"])
+    if command in ("enhance", "distort", "evaluate") and "--list" not in words:
+        words += ["--overwrite"]  # pages show the same file with several options
     if words[:3] == ["data", "prepare", "vbdmd"]:
         words += ["--allow-incomplete"]
     return words
