@@ -15,6 +15,8 @@ Modules of this package import torch and the like inside their functions, so tha
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import sys
@@ -163,7 +165,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Nothing may try to flush stdout again when Python shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + 13
-    sys.stderr.flush()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + 1  # the terminal was closed
+    except KeyboardInterrupt:  # once more, when all was done
+        code = 128 + signal.SIGINT
+    with contextlib.suppress(OSError):  # the terminal has gone
+        sys.stderr.flush()
     return code
 
 
@@ -175,7 +185,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         return result if isinstance(result, int) else 0
     except Stopped as stopped:
         what = "Ctrl-C" if stopped.number == signal.SIGINT else stopped.number.name
-        return _fail(f"stopped by {what}", 128 + stopped.number)
+        code = 128 + stopped.number
+        with contextlib.suppress(OSError):  # it was the terminal that has gone
+            _fail(f"stopped by {what}", code)
+        return code
     except Exception as error:
         if debugging():
             raise

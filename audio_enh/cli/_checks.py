@@ -56,6 +56,7 @@ def _all_checks(packages: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         check_devices,
         packages,
         check_places,
+        check_recordings,
         check_checkpoints,
     ]
     for check in checks:
@@ -275,6 +276,16 @@ def check_places() -> Iterator[Finding]:
         enough = free > 1
         remedy = "" if enough else "an hour of 48 kHz stereo takes 0.7 GB: free some space"
         yield Finding(name, "ok" if enough else "warn", f"{place} is writable, {free:.1f} GB free", remedy)
+
+
+def check_recordings() -> Iterator[Finding]:
+    """Recordings of `audio-enh live` that a crash has left unfinished."""
+    from audio_enh.streaming.live.leftovers import leftovers
+
+    for leftover in leftovers():
+        yield Finding(
+            "recording", "warn", str(leftover), f"audio-enh live --recover makes it {leftover.target}"
+        )
 
 
 def check_checkpoints() -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -21,11 +21,12 @@ from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
 if TYPE_CHECKING:
+    from audio_enh.cli._live_devices import Wishes
+    from audio_enh.cli._signals import Interruptible
     from audio_enh.streaming.backend import BackendName
-    from audio_enh.streaming.live.devices import Device, Direction
+    from audio_enh.streaming.live.channels import Channel
     from audio_enh.streaming.live.session import Session
     from audio_enh.streaming.live.view import View
-    from audio_enh.streaming.live.virtual_mic import VirtualMicrophone
 
 NOWHERE = "none"
 REFRESH_SECONDS = 0.1
@@ -126,6 +127,14 @@ def live(
     threads: Annotated[
         int, typer.Option("--threads", min=1, help="Of the model. More than one rarely pays.")
     ] = 1,
+    channel: Annotated[
+        str,
+        typer.Option(
+            "--channel",
+            metavar="N|auto|mix",
+            help="Which input of an interface: its number, the one or two that carry speech, or all together.",
+        ),
+    ] = "auto",
     stereo: Annotated[
         bool, typer.Option("--stereo", help="Enhance two channels, at twice the work.")
     ] = False,
@@ -147,16 +156,24 @@ def live(
     cleanup: Annotated[
         bool, typer.Option("--cleanup", help="Remove virtual microphones left by a crash, and end.")
     ] = False,
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Finish recordings that a crash has left unfinished, and end.")
+    ] = False,
 ) -> None:
     """Remove noise from a microphone, live.
 
     By default from the system's microphone to its headphones. With --virtual-mic, Zoom, Teams, OBS and the like can
     choose what comes out as their microphone.
     """
+    from audio_enh.cli._live_devices import Wishes
     from audio_enh.cli._signals import Interruptible
+    from audio_enh.streaming.live.channels import parse_channel
     from audio_enh.streaming.live.portaudio import quiet_libraries
 
-    with Interruptible(), quiet_libraries():
+    with Interruptible() as interruptible, quiet_libraries():
+        if recover:
+            _recover()
+            return
         if cleanup:
             _clean_up()
             return
@@ -165,35 +182,28 @@ def live(
             return
         if virtual_mic is not None and output is not None:
             raise UserError("give --virtual-mic or --output, not both")
-        if output == NOWHERE and record is None:
-            raise UserError("with --output none there is nothing to do: add --record FILE")
+        if output == NOWHERE and record is None and record_input is None:
+            raise UserError(
+                "with --output none there is nothing to do: add --record FILE or --record-input FILE"
+            )
+        if record is not None and record == record_input:
+            raise UserError("--record and --record-input name the same file: give each its own")
         for path in (record, record_input):
             if path is not None and path.is_file() and not overwrite:
                 raise UserError(f"{path} is there already: choose another name, or add --overwrite")
         _run(
-            _Wishes(input_, output, virtual_mic, model, cast("BackendName", backend), device, threads),
+            Wishes(input_, output, virtual_mic, model, cast("BackendName", backend), device, threads),
             strength=strength,
             max_attenuation=max_attenuation,
             record=record,
             record_input=record_input,
             duration=duration,
             channels=2 if stereo else 1,
+            channel=parse_channel(channel),
             buffer=buffer,
             ui=not no_ui and sys.stdout.isatty(),
+            interruptible=interruptible,
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Wishes:
-    """What devices and which model."""
-
-    input: str | None
-    output: str | None
-    virtual_mic: str | None
-    model: str | None
-    backend: BackendName
-    device: str
-    threads: int
 
 
 def _clean_up() -> None:
@@ -204,7 +214,23 @@ def _clean_up() -> None:
     for name in removed:
         echo(f"removed {name}")
     if not removed:
-        typer.echo("nothing was left to remove")
+        echo("nothing was left to remove")
+
+
+def _recover() -> None:
+    from audio_enh.streaming.live.leftovers import leftovers, take_up
+
+    found = leftovers()
+    failed: list[UserError] = []
+    for leftover in found:
+        try:
+            echo(f"recovered {take_up(leftover)}")
+        except UserError as error:
+            failed.append(error)
+    if not found:
+        echo("no recording was left unfinished")
+    if failed:
+        raise UserError("; ".join(map(str, failed)))
 
 
 def _list_devices(as_json: bool) -> None:
@@ -218,7 +244,7 @@ def _list_devices(as_json: bool) -> None:
     devices = list_devices(load_sounddevice(), query_server())
     if as_json:
         for device in devices:
-            typer.echo(json.dumps(dataclasses.asdict(device)))
+            echo(json.dumps(dataclasses.asdict(device)))
         return
     if not devices:
         raise UserError("there are no audio devices: see audio-enh doctor")
@@ -244,7 +270,7 @@ def _list_devices(as_json: bool) -> None:
 
 
 def _run(
-    wishes: _Wishes,
+    wishes: Wishes,
     *,
     strength: float,
     max_attenuation: float | None,
@@ -252,11 +278,15 @@ def _run(
     record_input: Path | None,
     duration: float | None,
     channels: int,
+    channel: Channel,
     buffer: float | None,
     ui: bool,
+    interruptible: Interruptible,
 ) -> None:
+    from audio_enh.cli._live_devices import open_devices
     from audio_enh.inference.catalog import DEFAULT_MODEL
     from audio_enh.streaming import Stream
+    from audio_enh.streaming.live.leftovers import leftovers
     from audio_enh.streaming.live.session import Options, Session
 
     # A waiting audio thread gets the interpreter after half a millisecond, not five.
@@ -278,85 +308,47 @@ def _run(
         names[:] = [f"{Path(wishes.model or DEFAULT_MODEL).name}, {stream.backend.name}"]
         return stream
 
-    options = Options(channels=channels, record=record, record_input=record_input)
+    options = Options(channels=channels, channel=channel, record=record, record_input=record_input)
     if buffer is not None:
         options = dataclasses.replace(options, reserve=buffer / 1000, first_reserve=buffer / 1000)
-    with _devices(wishes, channels) as devices:
-        session = Session(
-            devices.sounddevice,
-            make_engine,
-            devices.find,
-            None if wishes.output == NOWHERE else devices.find,
-            options,
-            before_reopening=devices.restore,
-        )
-        try:
-            with contextlib.closing(session):
-                session.start()
-                # What is there by now stays: the collector need not look at it again, and its pauses are short.
-                gc.collect()
-                gc.freeze()
-                until = None if duration is None else time.monotonic() + duration
-                microphone = devices.microphone.name if devices.microphone else None
-                show = _show if ui else _report
-                show(session, names[0], microphone, until)
-        finally:
-            for kind, text in _events(session):
-                if ui:
-                    echo(text, err=kind == "warning")
-                else:
-                    _emit({"event": kind, "text": text})
+    with open_devices(wishes, channels, interruptible) as devices, contextlib.ExitStack() as closing:
+        with interruptible.held():
+            session = Session(
+                devices.sounddevice,
+                make_engine,
+                devices.find,
+                None if wishes.output == NOWHERE else devices.find,
+                options,
+                before_reopening=devices.restore,
+                make_routes=devices.make_routes,
+            )
+            closing.callback(_tell_rest, session, ui)
+            closing.callback(session.close)
+            closing.callback(interruptible.finish)
+        for leftover in leftovers():
+            session.events.put(("warning", f"to finish with audio-enh live --recover: {leftover}"))
+        session.start()
+        # What is there by now stays: the collector need not look at it again, and its pauses are short.
+        gc.collect()
+        gc.freeze()
+
+        def check() -> None:
+            interruptible.check()
+            if session.error is not None:
+                raise session.error
+
+        until = None if duration is None else time.monotonic() + duration
+        microphone = devices.microphone.name if devices.microphone else None
+        show = _show if ui else _report
+        show(session, names[0], microphone, until, check)
 
 
-class _Devices:
-    """Finds the devices asked for, each time one has to be opened."""
-
-    def __init__(self, wishes: _Wishes, sounddevice: Any, microphone: VirtualMicrophone | None):
-        self.sounddevice = sounddevice
-        self.microphone = microphone
-        self._wishes = wishes
-
-    def find(self, direction: Direction) -> Device:
-        from audio_enh.streaming.live.devices import find_device, list_devices
-        from audio_enh.streaming.live.pulse import query_server
-
-        devices = list_devices(self.sounddevice, query_server())
-        microphone = self.microphone
-        if direction == "input":
-            own = () if microphone is None else (microphone.source, f"{microphone.sink}.monitor")
-            return find_device([d for d in devices if d.route not in own], self._wishes.input, "input")
-        if microphone is None:
-            return find_device(devices, self._wishes.output, "output")
-        try:
-            return find_device(devices, microphone.sink, "output")
-        except UserError:
-            return find_device(devices, microphone.label, "output")  # PortAudio tells sinks by their labels
-
-    def restore(self, direction: Direction) -> None:
-        """The server may have been restarted: what we made there has gone with it."""
-        if direction == "output" and self.microphone is not None:
-            self.microphone.ensure()
-
-
-@contextlib.contextmanager
-def _devices(wishes: _Wishes, channels: int) -> Iterator[_Devices]:
-    from audio_enh.streaming.live import virtual_mic
-    from audio_enh.streaming.live.devices import list_devices
-    from audio_enh.streaming.live.portaudio import load_sounddevice
-    from audio_enh.streaming.live.pulse import query_server
-
-    sounddevice = load_sounddevice()
-    server = query_server()
-    virtual_mic.cleanup(server)
-    microphone = None
-    try:
-        if wishes.virtual_mic is not None:
-            devices = list_devices(sounddevice, server)
-            microphone = virtual_mic.create(wishes.virtual_mic, server, devices, channels)
-        yield _Devices(wishes, sounddevice, microphone)
-    finally:
-        if microphone is not None:
-            microphone.remove()
+def _tell_rest(session: Session, ui: bool) -> None:
+    for kind, text in _events(session):
+        if ui:
+            echo(text, err=kind == "warning")
+        else:
+            _emit({"event": kind, "text": text})
 
 
 def _events(session: Session) -> Iterator[tuple[str, str]]:
@@ -364,15 +356,12 @@ def _events(session: Session) -> Iterator[tuple[str, str]]:
         yield session.events.get()
 
 
-def _check(session: Session) -> None:
-    if session.error is not None:
-        raise session.error
-
-
 # Programs
 
 
-def _report(session: Session, model: str, microphone: str | None, until: float | None) -> None:
+def _report(
+    session: Session, model: str, microphone: str | None, until: float | None, check: Callable[[], None]
+) -> None:
     """JSON lines, one a second."""
     _emit({"event": "started", "model": model, "virtual_microphone": microphone})
     while until is None or time.monotonic() < until:
@@ -381,11 +370,11 @@ def _report(session: Session, model: str, microphone: str | None, until: float |
         for kind, text in _events(session):
             _emit({"event": kind, "text": text})
         _emit({"event": "status", **dataclasses.asdict(session.status())})
-        _check(session)
+        check()
 
 
 def _emit(fields: dict[str, Any]) -> None:
-    typer.echo(json.dumps({name: _rounded(value) for name, value in fields.items()}))
+    echo(json.dumps({name: _rounded(value) for name, value in fields.items()}))
     sys.stdout.flush()
 
 
@@ -400,7 +389,9 @@ def _rounded(value: Any) -> Any:
 # People
 
 
-def _show(session: Session, model: str, microphone: str | None, until: float | None) -> None:
+def _show(
+    session: Session, model: str, microphone: str | None, until: float | None, check: Callable[[], None]
+) -> None:
     """The terminal view, and what the keys do."""
     from rich.live import Live
 
@@ -424,7 +415,7 @@ def _show(session: Session, model: str, microphone: str | None, until: float | N
             for kind, text in _events(session):
                 view.tell(kind, text)
             screen.update(view.render(session.status(), console.width), refresh=True)
-            _check(session)
+            check()
             pressed = keys.wait(REFRESH_SECONDS)
 
 

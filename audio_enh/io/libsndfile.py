@@ -174,21 +174,41 @@ class _GuardedFile:
     """A file for libsndfile's virtual I/O that remembers the first error.
 
     libsndfile and its encoders may drop a short write; and an exception cannot cross the C code between. So
-    after an error all writes seem to succeed and go nowhere, and ``error`` tells.
+    after an error all writes seem to succeed, and ``error`` tells. The file then ends with the last block that
+    was written whole, and no more is appended.
+
+    Args:
+        path: the file.
+        mends_header: go on writing after an error where the file is already, so that a header that is corrected at
+            the end tells what is there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mends_header: bool = False) -> None:
         self._file = path.open("w+b", buffering=0)
+        self._mends_header = mends_header
+        self._whole = 0
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
+        if self.error is not None:
+            if self._mends_header and self._file.tell() + len(data) <= self._whole:
+                with contextlib.suppress(OSError):
+                    self._file.write(data)
+            return len(data)
         view = memoryview(data)
         try:
-            while self.error is None and len(view):
+            while len(view):
                 view = view[self._file.write(view) :]
+            self._whole = max(self._whole, self._file.tell())
         except OSError as error:
             self.error = error
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._whole)
         return len(data)
+
+    def sync(self) -> None:
+        """Have the disk keep what was written so far."""
+        os.fsync(self._file.fileno())
 
     def readinto(self, buffer: bytearray) -> int:
         return self._file.readinto(buffer) or 0
@@ -286,7 +306,7 @@ class SoundFileSink:
         self.path = path
         self.clipped = 0
         self.lost_tags: list[str] = []
-        self._target = target
+        self._path, self._target = path, target
         self._encoding = encoding
         subtype = encoding.subtype
         self._bits = None if subtype in _FLOATS else _BITS.get(subtype, 16)
@@ -295,7 +315,8 @@ class SoundFileSink:
         if subtype == "MPEG_LAYER_III" and encoding.bit_rate is not None:
             bit_rate_mode = "CONSTANT" if encoding.constant_bit_rate else "AVERAGE"
         try:
-            self._handle = _GuardedFile(path)
+            # A FLAC header counts all samples that were given, not those for which there was room.
+            self._handle = _GuardedFile(path, mends_header=encoding.format != "FLAC")
         except OSError as error:
             raise write_error(error, target) from error
         try:
@@ -360,6 +381,18 @@ class SoundFileSink:
             self._handle.write(_empty_flac(self._encoding, self._bits or 16))
         self._handle.close()
         self._raise_if_failed()
+
+    def sync(self) -> None:
+        """Have the disk keep what was written so far, come what may to the machine."""
+        self._handle.sync()
+
+    def salvage(self) -> None:
+        """Close after an error, so that what was written until then can be read; for WAV and FLAC."""
+        self.abort()
+        if self._encoding.format != "FLAC":
+            # The header promises all the samples that were given. Opened again it is corrected to what is there.
+            with contextlib.suppress(soundfile.LibsndfileError):
+                soundfile.SoundFile(self._path, "r+").close()
 
     def abort(self) -> None:
         """Close, whatever state things are in."""

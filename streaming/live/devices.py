@@ -31,6 +31,7 @@ class Device:
         route: name of the source or sink by which the sound server knows it, None if PortAudio reaches it itself.
         is_default_input, is_default_output: what is taken if none is named.
         is_monitor: it hears what a loudspeaker plays.
+        positions: of its channels, by the sound server's names, where one knows them.
     """
 
     number: int
@@ -44,9 +45,15 @@ class Device:
     is_default_input: bool = False
     is_default_output: bool = False
     is_monitor: bool = False
+    positions: tuple[str, ...] = ()
 
     def channels(self, direction: Direction) -> int:
         return self.inputs if direction == "input" else self.outputs
+
+    @property
+    def is_real(self) -> bool:
+        """Whether its channels are those of a device. ALSA's plugins, such as "default", offer 32 that are not."""
+        return self.host != "ALSA" or self.route is not None or "hw:" in self.name
 
     def is_default(self, direction: Direction) -> bool:
         return self.is_default_input if direction == "input" else self.is_default_output
@@ -114,6 +121,7 @@ def _routed(device: PulseDevice, number: int, way: int, server: PulseServer, dir
         is_default_input=is_input and device.name == server.default_source,
         is_default_output=not is_input and device.name == server.default_sink,
         is_monitor=device.monitor,
+        positions=device.channel_map,
     )
 
 

@@ -63,7 +63,7 @@ class OpenDevice:
 def open_device(
     sounddevice: Any, device: Device, direction: Direction, *, block_seconds: float
 ) -> OpenDevice:
-    """Open it at its own rate, or at another that it takes, with at most two channels.
+    """Open it at its own rate, or at another that it takes; a microphone with all its channels, else at most two.
 
     Raises:
         UserError: it takes none, or is busy.
@@ -73,7 +73,7 @@ def open_device(
     error: Exception | None = None
     for sample_rate in dict.fromkeys((device.sample_rate, *_COMMON_RATES)):
         block = max(1, round(block_seconds * sample_rate))
-        for channels in _channel_counts(device.channels(direction)):
+        for channels in _channel_counts(device, direction):
             end: Capture | Playback
             end = (Capture if is_input else Playback)(sample_rate, channels, block)
             try:
@@ -118,9 +118,13 @@ def _in_time(otherwise: str, make: Callable[..., Any], **settings: Any) -> Any:
     return made[0]
 
 
-def _channel_counts(available: int) -> list[int]:
-    """Two at most; drivers that only give all they have are asked for that last."""
-    return list(dict.fromkeys([min(available, 2), 1, available]))
+def _channel_counts(device: Device, direction: Direction) -> list[int]:
+    """What to try. Drivers that only give all they have are asked for that in any case."""
+    available = device.channels(direction)
+    counts = [min(available, 2), 1, available]
+    if direction == "input" and device.is_real:
+        counts = [available, *counts]
+    return list(dict.fromkeys(counts))
 
 
 def _reason(error: Exception | None) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from audio_enh.streaming.resampler import Resampler
 
+from .channels import Channel, Chooser
 from .drift import DriftController
 from .endpoints import Capture, Playback
 from .fades import Fader, cut
@@ -84,13 +85,15 @@ class Processor:
         playback: the loudspeaker; None if nothing is to be heard.
         reserve: seconds of sound that the output holds against jitter at the least, beyond the microphone's block.
         first_reserve: what it holds at first, if more: so much jitter makes no gap before it is known.
+        channel: which of the microphone's inputs to take.
 
     Attributes:
         strength: of the enhancement, 0 to 1; may be set at any time, as may the next two.
         bypassed: the input is heard, equally late.
         muted: nothing is heard or recorded.
         frame_times: seconds of work for each of the last blocks.
-        governor, drift, resampler, input_meter, output_meter: to be looked at.
+        governor, drift, resampler, chooser, input_meter, output_meter: to be looked at.
+        invalid_samples: NaN or infinite, from the microphone; they are taken as 0.
         on_input, on_output: called with every block ``(channels, n)``, before and after, at the microphone's rate.
     """
 
@@ -102,12 +105,15 @@ class Processor:
         *,
         reserve: float = 0.015,
         first_reserve: float = 0.0,
+        channel: Channel = "auto",
     ):
         self.engine = engine
         self.capture = capture
         self.strength = engine.strength
         self.bypassed = False
         self.muted = False
+        self.invalid_samples = 0
+        self.channel = channel
         self._least_reserve = reserve
         self.reserve = max(reserve, first_reserve)
         self.governor = LoadGovernor()
@@ -126,6 +132,7 @@ class Processor:
         if (capture.sample_rate, capture.block) != (self.engine.sample_rate, self.capture.block):
             raise ValueError("another rate or block needs another engine")
         self.capture = capture
+        self.chooser = Chooser(capture.sample_rate, capture.channels, self.engine.channels, self.channel)
         self._frames = np.empty((capture.block, capture.channels), np.float32)
 
     def set_playback(self, playback: Playback | None) -> None:
@@ -162,11 +169,14 @@ class Processor:
         capture, engine = self.capture, self.engine
         duration = capture.block / capture.sample_rate
         capture.ring.read_into(self._frames)
-        audio = _as_channels(self._frames.T, engine.channels)
-        finite = np.nan_to_num(audio, nan=0, posinf=0, neginf=0)
+        finite = np.isfinite(self._frames)
+        if not finite.all():
+            self.invalid_samples += int(finite.size - np.count_nonzero(finite))
+            self._frames[~finite] = 0
+        audio = self.chooser.process(self._frames.T)
         if self.on_input is not None:
-            self.on_input(finite)
-        self.input_meter.add(finite)
+            self.on_input(audio)
+        self.input_meter.add(audio)
 
         strength = 0.0 if self.bypassed else self.strength
         if strength != engine.strength:
@@ -260,7 +270,7 @@ class Processor:
 
 
 def _as_channels(audio: Audio, channels: int) -> Audio:
-    """Rows of ``(c, n)``: one becomes many by repetition, many become one by their mean."""
+    """Of the output: one becomes many by repetition, two become one by their mean."""
     if audio.shape[0] == channels:
         return audio
     if channels == 1:

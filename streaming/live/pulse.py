@@ -17,6 +17,9 @@ from dataclasses import dataclass
 
 from audio_enh.errors import UserError
 
+#: The property that says whose a device of ours is; its value is that of `virtual_mic.owner.me`.
+OWNER = "audio_enh.owner"
+
 
 @dataclass(frozen=True)
 class PulseDevice:
@@ -27,6 +30,7 @@ class PulseDevice:
     channels: int
     sample_rate: int
     monitor: bool = False
+    channel_map: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def pactl(*arguments: str, timeout: float = 5.0) -> str:
             timeout=timeout,
             env=environment,
             check=False,
+            start_new_session=True,  # Ctrl-C is for us; what is being tidied up goes on
         )
     except subprocess.TimeoutExpired as error:
         raise UserError(f"the sound server does not answer: pactl {arguments[0]} timed out") from error
@@ -100,25 +105,72 @@ def names_of(kind: str) -> set[str] | None:
     return {row[1] for row in (line.split("\t") for line in lines) if len(row) > 1}
 
 
-def bring_back(source: str) -> None:
-    """Move what this process records to ``source`` again.
+@dataclass(frozen=True)
+class ServerStream:
+    """What plays to a sink or records from a source.
 
-    The server moves streams to a source that becomes its default, as a new virtual microphone may: we would hear
-    ourselves.
+    Attributes:
+        index: its number at the server.
+        device: number of the sink or source.
+        process: number of the process that it belongs to, None if the server tells none.
+        module: number of the server's module that it belongs to, None for a program's.
     """
-    if not _speaks_json():
-        return
-    try:
-        indices = {
-            device["name"]: device["index"]
-            for device in json.loads(pactl("--format=json", "list", "sources"))
-        }
-        for stream in json.loads(pactl("--format=json", "list", "source-outputs")):
-            ours = stream.get("properties", {}).get("application.process.id") == str(os.getpid())
-            if ours and stream["source"] != indices.get(source):
-                pactl("move-source-output", str(stream["index"]), source)
-    except (UserError, ValueError, KeyError):
-        return  # the server is gone again, or there is nothing to move
+
+    index: str
+    device: str
+    process: int | None
+    module: str | None
+
+
+def streams_of(kind: str) -> list[ServerStream]:
+    """All ``sink-inputs`` or ``source-outputs``.
+
+    Raises:
+        UserError: as `pactl`.
+    """
+    found = []
+    for block in re.split(r"^(?=(?:Sink Input|Source Output) #)", pactl("list", kind), flags=re.MULTILINE):
+        head = re.match(r"(?:Sink Input|Source Output) #(\d+)", block)
+        device = re.search(r"^\t(?:Sink|Source): (\d+)", block, re.MULTILINE)
+        if head and device:
+            process = re.search(r'application\.process\.id = "(\d+)"', block)
+            module = re.search(r"^\tOwner Module: (\d+)", block, re.MULTILINE)
+            found.append(
+                ServerStream(
+                    head[1], device[1], int(process[1]) if process else None, module[1] if module else None
+                )
+            )
+    return found
+
+
+def numbers_of(kind: str) -> dict[str, str]:
+    """Numbers of the ``sources`` or ``sinks`` there are now, by name.
+
+    Raises:
+        UserError: as `pactl`.
+    """
+    rows = [line.split("\t") for line in pactl("list", "short", kind).splitlines()]
+    return {row[1]: row[0] for row in rows if len(row) > 1}
+
+
+def owned_sinks() -> set[str]:
+    """Names of the sinks that some audio-enh made, as their properties tell.
+
+    Raises:
+        UserError: as `pactl`.
+    """
+    blocks = re.split(r"^(?=Sink #)", pactl("list", "sinks"), flags=re.MULTILINE)
+    names = (re.search(r"^\tName: (.*)$", block, re.MULTILINE) for block in blocks if OWNER in block)
+    return {found[1] for found in names if found}
+
+
+def default_sink() -> str:
+    """Name of the server's default output.
+
+    Raises:
+        UserError: as `pactl`.
+    """
+    return _field(pactl("info"), "Default Sink")
 
 
 def _field(info: str, name: str) -> str:
@@ -135,6 +187,7 @@ def _devices(kind: str) -> tuple[PulseDevice, ...]:
                 device.get("description") or device["name"],
                 *_format(device["sample_specification"]),
                 monitor=_is_monitor(device["name"], device),
+                channel_map=tuple(device.get("channel_map", "").split(",")),
             )
             for device in listed
         )

@@ -12,14 +12,15 @@ from typing import Any
 
 from audio_enh.errors import UserError
 
+from .channels import Channel
 from .devices import Device, Direction
 from .endpoints import Capture, Playback
 from .opening import BLOCK_SECONDS, OpenDevice, open_device
 from .portaudio import rescan
 from .priority import Priority, carriers, raise_priority
 from .processor import Engine, Processor
-from .pulse import bring_back, names_of
 from .recorder import Recorder
+from .routes import Routes, Tell
 from .status import Counters, Status, take_status
 
 # A device that says nothing for so long has stalled; at first, null sinks take two seconds.
@@ -31,8 +32,8 @@ RETRY_SECONDS = 1.0
 RESCAN_SECONDS = 5.0
 _WATCH_SECONDS = 0.1
 _GOING_BLOCKS = 25
-# A sound server moves what was connected to a device that is gone to some other one, a loudspeaker's monitor even.
-ROUTE_SECONDS = 1.5
+# Which input is listened to is told once there is something to hear.
+LISTENING_DB = -70.0
 
 FindDevice = Callable[[Direction], Device]
 MakeEngine = Callable[[int, int, int], Engine]
@@ -44,6 +45,7 @@ class Options:
 
     Attributes:
         channels: to enhance, 1 or 2.
+        channel: which of the microphone's inputs to take.
         reserve: seconds of sound that the output holds against jitter at the least.
         first_reserve: what it holds at first, until it is known whether less will do.
         block: seconds of sound per callback.
@@ -52,6 +54,7 @@ class Options:
     """
 
     channels: int = 1
+    channel: Channel = "auto"
     reserve: float = 0.015
     first_reserve: float = 0.030
     block: float = BLOCK_SECONDS
@@ -86,6 +89,7 @@ class Session:
         options: see there.
         before_reopening: called with the direction before a lost device is looked for: what we made at the server
             may have to be made again.
+        make_routes: gives what watches the sound server, called with a function for events; None if there is none.
 
     Attributes:
         events: ``(kind, text)``: ``warning``, ``lost``, ``back``, ``info``; for the user, in order.
@@ -105,6 +109,7 @@ class Session:
         options: Options | None = None,
         *,
         before_reopening: Callable[[Direction], None] | None = None,
+        make_routes: Callable[[Tell], Routes | None] | None = None,
     ):
         self._sounddevice = sounddevice
         self._make_engine = make_engine
@@ -118,6 +123,10 @@ class Session:
         self._threads: list[threading.Thread] = []
         self._counters = Counters()
         self._recorders: dict[str, Recorder] = {}
+        self._failed: list[UserError] = []
+        self._listening: str | None = None
+        self._routes: Routes | None = None
+        self._make_routes = make_routes
         # Swapped by the watch, taken up by the worker between two blocks.
         self._new_ends: queue.SimpleQueue[Capture | Playback] = queue.SimpleQueue()
 
@@ -138,15 +147,16 @@ class Session:
                 playback,
                 reserve=self.options.reserve,
                 first_reserve=self.options.first_reserve,
+                channel=self.options.channel,
             )
             if self.options.record is not None:
                 self.start_recording(self.options.record)
             if self.options.record_input is not None:
                 self.start_recording(self.options.record_input, "input")
         except BaseException:
-            self._close_devices()
             for recorder in self._recorders.values():
                 recorder.discard()
+            self._close_devices()
             raise
 
     def start(self) -> None:
@@ -155,6 +165,8 @@ class Session:
         # First the devices: the watch would take one that does not run yet for one that is gone.
         for end in self._ends():
             self._start(end)
+        if self._make_routes is not None:
+            self._routes = self._make_routes(lambda kind, text: self.events.put((kind, text)))
         for work in (self._work, self._watch):
             thread = threading.Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True)
             self._threads.append(thread)
@@ -164,14 +176,22 @@ class Session:
         """Stop everything and finish the recordings.
 
         Raises:
-            UserError: a recording could not be finished.
+            UserError: a recording could not be written to its end, now or earlier.
         """
         self._stopping.set()
         for thread in self._threads:
             thread.join(5)
-        self._close_devices()
+        # First what cannot be had again: a device that hangs takes seconds to close.
         for which in list(self._recorders):
-            self.stop_recording(which)
+            try:
+                self.stop_recording(which)
+            except UserError as error:
+                self._failed.append(error)
+        if self._routes is not None:
+            self._routes.close()
+        self._close_devices()
+        if self._failed:
+            raise self._failed[0]
 
     def status(self) -> Status:
         """How it is going."""
@@ -238,6 +258,11 @@ class Session:
         while not self._stopping.is_set():
             self._take_new_ends()
             self.processor.run()
+            listening = self.processor.chooser.description
+            if listening != self._listening and self.processor.input_meter.level > LISTENING_DB:
+                self._listening = listening
+                if listening is not None:
+                    self.events.put(("info", f"listening to {listening}"))
             governor = self.processor.governor
             if governor.times > told and governor.overloaded:
                 told = governor.times
@@ -269,7 +294,7 @@ class Session:
         old = self.processor
         engine = self._make_engine(capture.sample_rate, self.options.channels, capture.block)
         engine.strength, engine.max_attenuation = old.strength, old.engine.max_attenuation
-        new = Processor(engine, capture, old.playback, reserve=old.reserve)
+        new = Processor(engine, capture, old.playback, reserve=old.reserve, channel=old.channel)
         new.bypassed, new.muted = old.bypassed, old.muted
         self.processor = new
         for which in list(self._recorders):
@@ -279,11 +304,9 @@ class Session:
     # The watch
 
     def _watch(self) -> None:
-        next_look = time.monotonic() + ROUTE_SECONDS
         while not self._stopping.wait(_WATCH_SECONDS):
-            if time.monotonic() >= next_look:
-                self._look_at_routes()
-                next_look = time.monotonic() + ROUTE_SECONDS
+            if self._routes is not None and self._routes.due():
+                self._look_at_routes(self._routes)
             for end in self._ends():
                 if end.opened is None:
                     if time.monotonic() >= end.again:
@@ -292,13 +315,15 @@ class Session:
                     self._lose(end)
             self._watch_recordings()
 
-    def _look_at_routes(self) -> None:
-        for end in self._ends():
-            if end.opened is None or end.device.route is None:
-                continue
-            there = names_of("sources" if end.direction == "input" else "sinks")
-            if there is not None and end.device.route not in there:
-                self._lose(end)
+    def _look_at_routes(self, routes: Routes) -> None:
+        ends = {
+            end.direction: end
+            for end in self._ends()
+            if end.opened is not None and end.device.route is not None
+        }
+        wanted = {direction: end.device.route or "" for direction, end in ends.items()}
+        for direction in routes.look(wanted):
+            self._lose(ends[direction])
 
     def _has_stalled(self, end: _End) -> bool:
         assert end.opened is not None
@@ -349,12 +374,10 @@ class Session:
                     if other.opened is not None:
                         self._shut(other)
             return
-        if (
-            end.direction == "output"
-            and self._input.opened is not None
-            and self._input.device.route is not None
-        ):
-            bring_back(self._input.device.route)
+        if self._routes is not None:
+            self._look_at_routes(self._routes)
+            if end.opened is None:  # its device went while it was opened
+                return
         self._new_ends.put(end.opened.end)
         if end.lost:
             self.events.put(("back", f"the {end.direction} {end.device.name} is back"))
@@ -370,7 +393,8 @@ class Session:
         for which, recorder in list(self._recorders.items()):
             if recorder.error is not None:
                 self.events.put(("warning", f"recording stopped: {recorder.error}"))
-                del self._recorders[which]
+                self._failed.append(recorder.error)
+                self._recorders.pop(which, None)
 
     # Devices
 
@@ -378,7 +402,12 @@ class Session:
         return [self._input] if self._output is None else [self._input, self._output]
 
     def _open(self, end: _End) -> OpenDevice:
-        return open_device(self._sounddevice, end.device, end.direction, block_seconds=self.options.block)
+        opened = open_device(self._sounddevice, end.device, end.direction, block_seconds=self.options.block)
+        wanted = self.options.channel
+        if end.direction == "input" and isinstance(wanted, int) and wanted > opened.end.channels:
+            opened.close()
+            raise UserError(f"there is no input {wanted}: {end.device.name} has {opened.end.channels}")
+        return opened
 
     def _start(self, end: _End) -> None:
         assert end.opened is not None

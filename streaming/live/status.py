@@ -77,6 +77,7 @@ class Status:
         invalid_samples: NaN or infinite, from the microphone.
         model_failures: hops for which the model gave NaN.
         priority: of the audio threads, by the system's leave.
+        channels: which of the microphone's inputs are listened to, None where there is one only.
     """
 
     seconds: float
@@ -111,6 +112,7 @@ class Status:
     invalid_samples: int
     model_failures: int
     priority: dict[str, str] = field(default_factory=dict)
+    channels: str | None = None
 
 
 def take_status(
@@ -160,9 +162,10 @@ def take_status(
             "overflows": counters.overflows + capture.flagged,
             "late": counters.late + (0 if playback is None else playback.flagged),
         },
-        invalid_samples=engine.invalid_samples,
+        invalid_samples=processor.invalid_samples,
         model_failures=engine.model_failures,
         priority={"worker": counters.worker_priority, "callbacks": ", ".join(sorted(set(priorities)))},
+        channels=processor.chooser.description,
     )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from pathlib import Path
 
+from audio_enh.streaming.live.pulse import OWNER
+
 #: The property; its value is `me`.
-PROPERTY = "audio_enh.owner"
+PROPERTY = OWNER
 
 
 def me() -> str:
@@ -45,5 +48,9 @@ def _started(process: int) -> int | None:
 
 
 def slug(name: str) -> str:
-    """A name for the server: letters, digits, dots and dashes."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_") or "audio_enh"
+    """A name for the server: letters, digits, dots and dashes. Different names give different ones."""
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_")[:48] or "audio_enh"
+    if plain.replace("_", " ") == name:
+        return plain
+    # Something was left out that may be all by which it differs from another name.
+    return f"{plain}-{zlib.crc32(name.encode(errors='surrogateescape')):08x}"

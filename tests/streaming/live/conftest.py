@@ -66,7 +66,7 @@ class SoundServer:
             "ALSA_CONFIG_PATH": str(folder / "asound.conf"),
             "OMP_NUM_THREADS": "1",
         }
-        for name in ("PULSE_SINK", "PULSE_SOURCE", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY"):
+        for name in ("PULSE_SINK", "PULSE_SOURCE", "XDG_STATE_HOME", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY"):
             self.env.pop(name, None)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -127,10 +127,11 @@ class SoundServer:
         """Of ``sinks``, ``sources`` or ``modules``."""
         return {line.split("\t")[1] for line in self.pactl("list", "short", kind).splitlines()}
 
-    def play(self, path: Path, sink: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            first(["paplay", "--latency-msec=50", f"--device={sink}", str(path)]), env=self.env
-        )
+    def play(self, path: Path, sink: str | None, *options: str) -> subprocess.Popen[bytes]:
+        """To a sink, or to the default."""
+        device = [] if sink is None else [f"--device={sink}"]
+        command = ["paplay", "--latency-msec=50", *device, *options, str(path)]
+        return subprocess.Popen(first(command), env=self.env)
 
     @contextlib.contextmanager
     def recording(self, source: str, channels: int, rate: int = RATE) -> Iterator[list[np.ndarray]]:
