@@ -24,6 +24,8 @@ ChannelMode = Literal["independent", "shared"]
 
 # Longer blocks go through in pieces, which bounds the memory.
 MAX_PIECE = 2048
+# Nothing that anybody hears, but below about 1e-38 each operation takes many times as long.
+TINY = 1e-20
 # The time in which a change of strength takes effect.
 FADE_SECONDS = 0.02
 
@@ -205,24 +207,28 @@ class Stream:
         """Take the next samples.
 
         Args:
-            block: float, ``(channels, n)``, full scale is 1.
+            block: float, ``(channels, n)``, or of one channel ``(n,)``; full scale is 1.
             run_model: False leaves the model out, for when the processor is too busy: the input takes its
                 place (through the resamplers, equally late) from the next hop but one on, and the model starts
                 anew when it is run again. Both changes are cross-faded.
 
         Returns:
-            float32 ``(channels, n)``, a new array: the output for the input ``latency_samples`` earlier.
+            float32 of the block's shape, a new array: the output for the input ``latency_samples`` earlier.
 
         Raises:
-            ValueError: another shape or type, or a length that breaks the promise of ``block_length``.
+            UserError: another shape or type, or a length that breaks the promise of ``block_length``.
         """
+        block = np.asarray(block)
+        if block.ndim == 1 and self.channels == 1:
+            return self.process(block[None], run_model=run_model)[0]
         if block.ndim != 2 or block.shape[0] != self.channels or block.dtype.kind != "f":
-            raise ValueError(
-                f"expected floats of shape ({self.channels}, samples), not {block.dtype} {block.shape}"
+            one = " or (samples,)" if self.channels == 1 else ""
+            raise UserError(
+                f"expected floats of shape ({self.channels}, samples){one}, not {block.dtype} {block.shape}"
             )
         samples = block.shape[1]
         if self.block_length is not None and samples % self.block_length:
-            raise ValueError(f"{samples} samples are no multiple of block_length {self.block_length}")
+            raise UserError(f"{samples} samples are no multiple of block_length {self.block_length}")
         output = np.array(block, np.float32)
         for start in range(0, samples, self._piece):
             piece = output[:, start : start + self._piece]
@@ -243,6 +249,7 @@ class Stream:
         if not finite.all():
             self.invalid_samples += int(finite.size - np.count_nonzero(finite))
             piece[~finite] = 0
+        piece[np.abs(piece) < TINY] = 0
         samples = piece.shape[1]
 
         model_input = piece if self.channel_mode == "independent" else piece.mean(axis=0, keepdims=True)

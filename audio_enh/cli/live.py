@@ -235,6 +235,7 @@ def _recover() -> None:
 
 def _list_devices(as_json: bool) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from audio_enh.cli._terminal import console as make_console
     from audio_enh.streaming.live.devices import list_devices
@@ -259,8 +260,8 @@ def _list_devices(as_json: bool) -> None:
         roles = [role for role in ("input", "output") if device.is_default(role)]
         table.add_row(
             str(device.number),
-            device.name if device.route is None else f"{device.name} [dim]{device.route}[/]",
-            device.host,
+            Text.assemble(device.name, *([(f" {device.route}", "dim")] if device.route else [])),
+            Text(device.host),
             str(device.inputs or "-"),
             str(device.outputs or "-"),
             f"{device.sample_rate / 1000:g} kHz",
@@ -363,6 +364,8 @@ def _report(
     session: Session, model: str, microphone: str | None, until: float | None, check: Callable[[], None]
 ) -> None:
     """JSON lines, one a second."""
+    # Whoever waits for this may begin to speak: nothing from here on is missing in a recording.
+    session.wait_for_sound()
     _emit({"event": "started", "model": model, "virtual_microphone": microphone})
     while until is None or time.monotonic() < until:
         pause = STATUS_SECONDS if until is None else min(STATUS_SECONDS, until - time.monotonic())
@@ -414,7 +417,7 @@ def _show(
                 _press(key, session, view)
             for kind, text in _events(session):
                 view.tell(kind, text)
-            screen.update(view.render(session.status(), console.width), refresh=True)
+            screen.update(view.render(session.status(), console.width, console.height), refresh=True)
             check()
             pressed = keys.wait(REFRESH_SECONDS)
 

@@ -172,6 +172,15 @@ class Session:
             self._threads.append(thread)
             thread.start()
 
+    def wait_for_sound(self, timeout: float = START_SECONDS) -> bool:
+        """Until the microphone's first block has come; False if none came in time."""
+        until = time.monotonic() + timeout
+        while self.processor.capture.beat.blocks == 0 and not self._stopping.is_set():
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+        return True
+
     def close(self) -> None:
         """Stop everything and finish the recordings.
 

@@ -59,8 +59,10 @@ class View:
         """Show a message of a kind of `Session.events`."""
         self._messages.append((kind, text))
 
-    def render(self, status: Status, width: int = 80) -> RenderableType:
-        """Everything, at most `LINES` lines."""
+    def render(self, status: Status, width: int = 80, height: int = LINES) -> RenderableType:
+        """Everything, at most `LINES` lines; in a smaller terminal what matters most, and always the keys."""
+        if width < 80 or height < LINES:
+            return self._render_small(status, width, height)
         parts: list[RenderableType] = [self._head(status, width), *self._devices(status, width), Text()]
         parts += [
             _meter("input", status.input_level, status.input_peak),
@@ -72,6 +74,29 @@ class View:
         parts += [Text(), *self._last_messages(width)]
         return Group(*parts, _key_line(status))
 
+    def _render_small(self, status: Status, width: int, height: int) -> RenderableType:
+        keys = _key_lines(status, width)
+        bar = max(4, width - 26)
+        levels = [
+            _meter("input", status.input_level, status.input_peak, bar),
+            _meter("output", status.output_level, status.output_peak, bar),
+        ]
+        latest = list(self._last_messages(width))[: len(self._messages)]
+        # By importance; shown in the order of the whole view.
+        parts = [(2, self._effect(status)), *((3, level) for level in levels)]
+        parts = [*((4, line) for line in self._devices(status, width)), *parts]
+        parts += [(5, line) for line in [*_latency(status), *_machine(status)]]
+        if self.show_help:
+            parts = [(1, Text(f"  {key:>7}  {text}")) for key, text in _HELP if key]
+        parts += [(1, line) for line in latest[-1:]]
+        room = max(0, height - len(keys))
+        kept = sorted(sorted(range(len(parts)), key=lambda i: (parts[i][0], i))[:room])
+        lines = [parts[i][1] for i in kept]
+        for line in lines:
+            line.no_wrap, line.overflow = True, "ellipsis"
+            line.truncate(width, overflow="ellipsis")
+        return Group(*lines, *keys)
+
     def _head(self, status: Status, width: int) -> RenderableType:
         minutes, seconds = divmod(int(status.seconds), 60)
         clock = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
@@ -82,7 +107,8 @@ class View:
         return row
 
     def _devices(self, status: Status, width: int) -> Iterable[Text]:
-        yield _device("from", status.input, status.input_rate, "input" in status.waiting_for, width)
+        source = status.input if status.channels is None else f"{status.channels}, {status.input}"
+        yield _device("from", source, status.input_rate, "input" in status.waiting_for, width)
         if status.output is None:
             yield Text("  to    nothing is played", style="dim")
         else:
@@ -129,15 +155,15 @@ def _device(label: str, name: str, rate: int, waiting: bool, width: int) -> Text
     return line
 
 
-def _meter(label: str, level: float, peak: float) -> Text:
+def _meter(label: str, level: float, peak: float, bar: int = BAR_WIDTH) -> Text:
     line = Text(f"  {label:<8}")
-    lit = _position(level)
-    for place in range(BAR_WIDTH):
-        db = LOWEST - LOWEST * place / BAR_WIDTH
+    lit = _position(level, bar)
+    for place in range(bar):
+        db = LOWEST - LOWEST * place / bar
         colour = "green" if db < -12 else "yellow" if db < -3 else "red"
         if place < lit:
             line.append("█", style=colour)
-        elif place == _position(peak) - 1:
+        elif place == _position(peak, bar) - 1:
             line.append("│", style=colour)
         else:
             line.append("·", style="bright_black")
@@ -147,8 +173,8 @@ def _meter(label: str, level: float, peak: float) -> Text:
     return line
 
 
-def _position(db: float) -> int:
-    return round(BAR_WIDTH * min(max((db - LOWEST) / -LOWEST, 0.0), 1.0))
+def _position(db: float, bar: int) -> int:
+    return round(bar * min(max((db - LOWEST) / -LOWEST, 0.0), 1.0))
 
 
 def _latency(status: Status) -> Iterable[Text]:
@@ -187,6 +213,19 @@ def _help() -> RenderableType:
     for key, text in _HELP:
         table.add_row(key, text)
     return table
+
+
+def _key_lines(status: Status, width: int) -> list[Text]:
+    """The keys on as many lines as they need."""
+    if width >= 80:
+        return [_key_line(status)]
+    lines = [Text()]
+    for key, name in _KEYS:
+        word = Text.assemble((key, "bold black on white"), f" {name}  ")
+        if lines[-1].cell_len + word.cell_len > width:
+            lines.append(Text())
+        lines[-1].append_text(word)
+    return lines
 
 
 def _key_line(status: Status) -> Text:

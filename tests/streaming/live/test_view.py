@@ -48,9 +48,9 @@ STATUS = Status(
 )  # fmt: skip
 
 
-def draw(view: View, status: Status, width: int = 80) -> list[str]:
-    console = Console(width=width, height=LINES, record=True, file=io.StringIO(), legacy_windows=False)
-    console.print(view.render(status, width))
+def draw(view: View, status: Status, width: int = 80, height: int = LINES) -> list[str]:
+    console = Console(width=width, height=height, record=True, file=io.StringIO(), legacy_windows=False)
+    console.print(view.render(status, width, height))
     return console.export_text().splitlines()
 
 
@@ -66,6 +66,28 @@ def test_it_fits_the_smallest_terminal(help_shown, width):
     assert max(map(len, lines)) <= width
     assert "message 4" in "\n".join(lines)
     assert "q  quit" in lines[-1]
+
+
+@pytest.mark.parametrize("help_shown", [False, True])
+@pytest.mark.parametrize(("width", "height"), [(40, 12), (60, 20), (79, 24), (80, 23), (30, 6), (132, 12)])
+def test_a_small_terminal_keeps_the_keys_and_what_matters(width, height, help_shown):
+    view = View("causal-unet-16k, ONNX Runtime", None)
+    view.show_help = help_shown
+    view.tell("warning", "message " + "that is long " * 20)
+    lines = draw(view, dataclasses.replace(STATUS, muted=True), width, height)
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    last = "\n".join(lines[-4:])
+    for key in ("bypass", "strength", "mute", "record", "help", "quit"):
+        assert key in last, key
+    assert help_shown or "MUTED" in "\n".join(lines)
+
+
+def test_it_says_which_input_is_heard():
+    text = "\n".join(
+        draw(View("onnx"), dataclasses.replace(STATUS, channels="input 3 of 4", input="Scarlett"))
+    )
+    assert "from  input 3 of 4, Scarlett" in text
 
 
 def test_it_says_what_there_is_to_say():

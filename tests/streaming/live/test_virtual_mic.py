@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,24 @@ def test_owners():
     assert not owner.is_alive(f"{gone.pid}-5")
     assert owner.find("sink_properties=\"device.description='x' audio_enh.owner='12-345'\"") == "12-345"
     assert owner.find("sink_name=audio_enh") is None
+
+
+def test_names_that_differ_give_names_that_differ_at_the_server():
+    names = [
+        "микрофон",
+        "マイク",
+        "Ann's mic",
+        "Ann s mic",
+        "Ann_s_mic",
+        "Ann s  mic",
+        "ann s mic",
+        "x" * 300,
+        "x" * 301,
+    ]
+    slugs = [owner.slug(name) for name in names]
+    assert len(set(slugs)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", slug) for slug in slugs)
+    assert owner.slug("Ann s mic") == "Ann_s_mic"
 
 
 def device(name: str, inputs: int, outputs: int) -> Device:
