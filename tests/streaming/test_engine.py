@@ -1,5 +1,6 @@
 """The live engine: as many samples out as in, exactly as late as it says, equal to enhancement offline."""
 
+import time
 import tracemalloc
 
 import numpy as np

@@ -138,7 +138,7 @@ def test_devices_are_listed(server, live):
 @pytest.mark.parametrize(("arguments", "said"), [
     (("-i", "feed.monitor", "-o", "nobody"), "error: no output device is called 'nobody': 0 pulse; 1 default; 3 "),
     (("-i", "feed.monitor", "-o", "feed", "--virtual-mic"), "error: give --virtual-mic or --output, not both"),
-    (("-i", "feed.monitor", "-o", "none"), "error: with --output none there is nothing to do: add --record FILE or --rec"),
+    (("-i", "feed.monitor", "-o", "none"), "error: with --output none there is nothing to do: add --record FILE or "),
     (("-i", "feed.monitor", "--record", "no/such.xyz"), "error: no/such.xyz: unknown extension .xyz"),
     ((), "error: there is no microphone: connect a microphone"),
     (("-i", "feed.monitor", "-m", "no-such-model"), "error: no checkpoint 'no-such-model'"),
