@@ -76,7 +76,7 @@ def list_devices(sounddevice: Any, server: PulseServer | None = None) -> list[De
     devices = [
         Device(
             number=number,
-            name=printable(device["name"]),
+            name=device["name"],
             host=hosts[device["hostapi"]]["name"],
             inputs=device["max_input_channels"],
             outputs=device["max_output_channels"],
@@ -96,11 +96,6 @@ def list_devices(sounddevice: Any, server: PulseServer | None = None) -> list[De
     return devices
 
 
-def printable(name: str) -> str:
-    """A device's name as it can be shown: what would steer the terminal is written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-
-
 def _defaults(hosts: Sequence[dict[str, Any]]) -> tuple[int, int]:
     """PortAudio takes the first system it was built with; on Windows that is the slowest."""
     ordered = sorted(
@@ -116,7 +111,7 @@ def _routed(device: PulseDevice, number: int, way: int, server: PulseServer, dir
     is_input = direction == "input"
     return Device(
         number=number,
-        name=printable(device.description),
+        name=device.description,
         host="PipeWire" if server.is_pipewire else "PulseAudio",
         inputs=device.channels if is_input else 0,
         outputs=0 if is_input else device.channels,

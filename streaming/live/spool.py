@@ -141,6 +141,7 @@ class Spool:
         except OSError as error:
             self.path = part
             raise AudioFileError(f"{write_error(error, path)}; the recording is {part}") from error
+        self._target.discard()  # of which only the lock is left
         self.path = path
         self._note.remove()
 

@@ -95,11 +95,6 @@ def test_a_loudspeaker_is_not_taken_for_a_microphone():
     assert find_device(list_devices(LAPTOP, only_monitor), "Monitor", "input").is_monitor
 
 
-def test_names_cannot_steer_the_terminal():
-    evil = portaudio([("ALSA", 0, -1)], [("mic\x1b]0;owned\x07\nline", 0, 1, 0)])
-    assert list_devices(evil)[0].name == r"mic\x1b]0;owned\x07\nline"
-
-
 def test_no_device_at_all():
     with pytest.raises(UserError, match="there is no input device: connect a microphone"):
         find_device(list_devices(portaudio([("ALSA", -1, -1)], [])), None, "input")
