@@ -39,9 +39,7 @@ class Leftover:
         """In a few words."""
         status = self.part.stat()
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.st_mtime))
-        return (
-            f"a recording was not finished: {self.part}, {status.st_size / 1e6:.1f} MB, last written {when}"
-        )
+        return f"recording of {when}, {status.st_size / 1e6:.1f} MB: {self.part}"
 
 
 def folder() -> Path:
