@@ -67,7 +67,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_call(desk, live, disk):
 def test_a_limit_to_the_size_of_files_is_a_full_disk(desk, live, tmp_path):
     # Clients of the server share memory by a file of 64 MB, if they may.
     settings = desk.folder / "config" / "pulse" / "client.conf"
-    settings.parent.mkdir(parents=True)
+    settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text("enable-shm = no\n")
     limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))}
     process = subprocess.Popen(
