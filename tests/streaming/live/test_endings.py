@@ -7,7 +7,6 @@ import fcntl
 import os
 import pty
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -62,25 +61,6 @@ def test_a_full_disk_ends_the_recording_and_not_the_call(desk, live, disk):
         audio, rate = read_audio(disk / name)
         assert audio.shape[1] > rate
     assert left(disk) == []
-
-
-def test_a_limit_to_the_size_of_files_is_a_full_disk(desk, live, tmp_path):
-    # Clients of the server share memory by a file of 64 MB, if they may.
-    settings = desk.folder / "config" / "pulse" / "client.conf"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text("enable-shm = no\n")
-    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))}
-    process = subprocess.Popen(
-        [str(SCRIPT), "live", "--no-ui", "-i", "desk", "-o", "none", "--record", str(tmp_path / "out.flac"),
-         "--record-input", str(tmp_path / "in.wav"), "--duration", "6"],
-        env=desk.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **limit,
-    )  # fmt: skip
-    out, error = process.communicate(timeout=40)
-    assert process.returncode == 2, out
-    assert "in.wav would be larger than this system or its file size limit" in error
-    audio, rate = read_audio(tmp_path / "in.wav")
-    assert audio.shape[1] > 2 * rate
-    assert left(tmp_path) == []
 
 
 @pytest.mark.parametrize(
