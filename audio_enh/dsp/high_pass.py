@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from scipy import signal
 from torch import Tensor
 
 
@@ -28,7 +28,10 @@ class ZeroPhaseHighPass:
         # A Hamming window has its first zero 4 / length away from the middle.
         self.reach = round(4 * sample_rate / cutoff)
         self.block = round(self.block_seconds * sample_rate)
-        taps = signal.firwin(2 * self.reach + 1, cutoff, pass_zero=False, fs=sample_rate)
+        low = np.sinc(2 * cutoff / sample_rate * np.arange(-self.reach, self.reach + 1))
+        low *= np.hamming(2 * self.reach + 1)
+        taps = -low / low.sum()
+        taps[self.reach] += 1
         self._size = 1 << (self.block + 2 * self.reach - 1).bit_length()
         self._response = torch.fft.rfft(torch.from_numpy(taps), self._size).to(torch.complex64)
         self._waiting = torch.zeros(batch, self.reach)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import signal
 from torch import Tensor, nn
 
 
@@ -39,16 +38,27 @@ class HighPass(nn.Module):
             raise ValueError(f"the cut-off must be between 0 and {sample_rate / 2} Hz, got {cutoff}")
         self.hop_length = hop_length
         self.order = order
-        numerator, denominator = signal.butter(order, cutoff, "highpass", fs=sample_rate)
-        self._coefficients = numerator, denominator, sample_rate
-        residues, poles, direct = signal.residuez(numerator, denominator)
+        # Butterworth's poles, from low-pass to high-pass, by the bilinear transform with the cut-off in its place.
+        # (Not by SciPy, which takes longer to load than a short file to enhance.)
+        angle = np.pi * (2 * np.arange(order) + order + 1) / (2 * order)
+        analogue = np.tan(np.pi * cutoff / sample_rate) / np.exp(1j * angle)
+        poles = (1 + analogue) / (1 - analogue)
+        gain = np.prod((1 + poles) / 2).real
+        self._poles, self._gain, self._sample_rate = poles, gain, sample_rate
+        # Partial fractions; all zeros lie at 1.
+        others = np.array([np.prod(1 - np.delete(poles, k) / pole) for k, pole in enumerate(poles)])
+        residues = gain * (1 - 1 / poles) ** order / others
         sample = np.arange(hop_length)
         # Impulse response: a sum of the poles' powers. One of each conjugate pair is enough, at double weight.
-        kept = poles.imag >= 0
-        weights = np.where(np.abs(poles.imag) < 1e-12, 1.0, 2.0)[kept]
-        residues, poles = (weights * residues[kept]), poles[kept]
+        real = np.abs(poles.imag) < 1e-12
+        kept = real | (poles.imag > 0)
+        residues, poles, direct = (
+            (np.where(real, 1.0, 2.0) * residues)[kept],
+            poles[kept],
+            gain / np.prod(poles).real,
+        )
         response = (residues[:, None] * poles[:, None] ** sample).sum(axis=0).real
-        response[: len(direct)] += direct.real
+        response[0] += direct
         # From the samples of a hop: its output, and what they leave in the state at its end.
         lag = sample[None, :] - sample[:, None]
         output = np.where(lag >= 0, response[np.abs(lag)], 0.0)
@@ -67,8 +77,8 @@ class HighPass(nn.Module):
     def in_phase(self, frequencies: np.ndarray) -> Tensor:
         """By what to multiply the filtered signal's coefficients at some frequencies (Hz) so that their phase is the
         unfiltered signal's: real parts and imaginary parts, ``(2, frequencies)``."""
-        numerator, denominator, sample_rate = self._coefficients
-        _, response = signal.freqz(numerator, denominator, worN=frequencies, fs=sample_rate)
+        delay = np.exp(-2j * np.pi * frequencies / self._sample_rate)
+        response = self._gain * ((1 - delay) / (1 - self._poles[:, None] * delay)).prod(axis=0)
         back = response.conj() / np.abs(response)
         return torch.from_numpy(np.stack([back.real, back.imag])).float()
 
