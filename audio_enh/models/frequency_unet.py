@@ -173,10 +173,13 @@ class NormedMatrix(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.conv = nn.Linear(inputs, outputs, bias=False)
-        self.norm = nn.BatchNorm1d(outputs)
+        self.norm: nn.Module = nn.BatchNorm1d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x.flatten(0, -2))).unflatten(0, x.shape[:-1])
+        x = self.conv(x)
+        if isinstance(self.norm, nn.Identity):  # folded into the matrix
+            return x
+        return self.norm(x.flatten(0, -2)).view(x.shape)
 
 
 class BandMatrix(nn.Module):
@@ -226,7 +229,7 @@ class BottomBlock(nn.Module):
         narrow = (
             F.leaky_relu(self.squeeze(x), 0.1).flatten(0, 1).permute(2, 0, 1)
         )  # (mixed, batch * frames, bands)
-        across = F.leaky_relu(torch.baddbmm(self.mix_bias, narrow, self.mix), 0.1)
+        across = F.leaky_relu(narrow @ self.mix + self.mix_bias, 0.1)
         return x + self.expand(across.permute(1, 2, 0)).unflatten(0, x.shape[:2]), state
 
 

@@ -89,10 +89,11 @@ class HighPass(nn.Module):
     def forward(self, audio: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """``(batch, hops * hop_length)`` and the state to the same."""
         n = self.hop_length
+        if audio.shape[1] == n:
+            output, left = (audio @ self.within).split((n, state.shape[1]), dim=1)
+            return output + state @ self.onward, left + state @ self.powers[1]
         hops = audio.unflatten(1, (-1, n)) @ self.within
         output, left = hops[..., :n], hops[..., n:]
-        if left.shape[1] == 1:
-            return (output[:, 0] + state @ self.onward), state @ self.powers[1] + left[:, 0]
         # The state before hop t is the sum over the past of what was left then, decayed since.
         past = torch.cat([state[:, None], left], dim=1)
         states = sum(
