@@ -108,6 +108,29 @@ def clicks(length: int, rng: np.random.Generator, sample_rate: int) -> np.ndarra
     return (out / (np.std(out) + 1e-12)).astype(np.float32)
 
 
+def rumble(length: int, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
+    """What lies below speech: noise between 5 and 45 Hz (wind, handling), thumps, or an offset.
+
+    Returns:
+        ``(length,)`` float32 of root mean square 1.
+    """
+    kind = rng.integers(3)
+    time = np.arange(length) / sample_rate
+    if kind == 0:
+        n = _fast_length(length)
+        frequency = np.fft.rfftfreq(n, 1 / sample_rate)
+        inside = (frequency > 5) & (frequency < rng.uniform(15, 45))
+        out = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * inside, n)[:length]
+    elif kind == 1:
+        out = np.zeros(length)
+        for start in rng.uniform(0, time[-1], 1 + rng.poisson(time[-1])):
+            since = np.maximum(time - start, 0)
+            out += np.exp(-since / rng.uniform(0.01, 0.1)) * np.sin(2 * np.pi * rng.uniform(15, 60) * since)
+    else:
+        out = np.ones(length) * rng.choice([-1.0, 1.0])
+    return (out / (np.sqrt(np.mean(out**2)) + 1e-12)).astype(np.float32)
+
+
 def modulate(audio: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
     """Slow random change of level, up to 20 dB, at 0.3 to 4 Hz: noise that comes and goes."""
     n = len(audio)

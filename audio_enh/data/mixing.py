@@ -45,6 +45,7 @@ class MixConfig:
             recordings are drawn by their duration.
         digital_silence: probability that the item begins or ends in zeros, as from a muted microphone.
         speech_at_once: probability that speech begins at the first sample.
+        rumble: probability of sound below speech or an offset, up to 20 dB above all else.
     """
 
     snr_db: tuple[float, float] = (-8.0, 22.0)
@@ -64,6 +65,7 @@ class MixConfig:
     noise_by_file: float = 0.0
     digital_silence: float = 0.0
     speech_at_once: float = 0.0
+    rumble: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("snr_db", "level_db"):
@@ -120,6 +122,9 @@ class Mixer:
         """What a microphone makes of it: level, band limit, overload."""
         cfg = self.config
         noisy = wet + noise
+        if self._happens(rng, cfg.rumble):
+            below = augment.rumble(len(noisy), rng, self.speech.sample_rate)
+            noisy = noisy + below * augment.rms(noisy) * 10 ** (rng.uniform(-10, 20) / 20)
         if rng.random() < cfg.low_pass:
             state = rng.bit_generator.state
             noisy = augment.random_low_pass(noisy, rng, self.speech.sample_rate)

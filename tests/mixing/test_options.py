@@ -179,3 +179,16 @@ def test_speech_can_begin_with_the_item(manifest):
         assert augment.rms(clean[:320]) > 0.3 * augment.rms(clean)
     np.testing.assert_array_equal(begin_at_speech(np.zeros(1000), RATE), np.zeros(1000))
     np.testing.assert_array_equal(begin_at_speech(np.ones(10), RATE), np.ones(10))
+
+
+def test_rumble_lies_below_speech_and_only_in_the_noisy_signal(manifest):
+    for seed in range(12):
+        spectrum = np.abs(np.fft.rfft(augment.rumble(4 * RATE, np.random.default_rng(seed), RATE))) ** 2
+        assert spectrum[: 4 * 100].sum() > 0.95 * spectrum.sum()  # below 100 Hz
+    louder = 0
+    for seed in range(10):
+        noisy, clean, _ = mixer(manifest, rumble=1.0, snr_db=(40, 40))(np.random.default_rng(seed), 2 * RATE)
+        difference = np.abs(np.fft.rfft(noisy - clean)) ** 2
+        assert difference[: 2 * 100].sum() > 0.5 * difference.sum()
+        louder += augment.rms(noisy) > 1.5 * augment.rms(clean)
+    assert louder > 2
