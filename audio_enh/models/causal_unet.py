@@ -127,7 +127,7 @@ class CausalUNet(MaskedFilterBank):
         coefficients, past = self.analysis(audio, past)
         # (batch, frames, real and imaginary, bands)
         spectrum = self.in_phase(coefficients.unflatten(2, (2, self.n_bands)))
-        x = features = torch.stack(self.features(spectrum, power), dim=1)
+        x = features = self.features(spectrum, power).transpose(1, 2)
 
         skips = []
         for i, layer in enumerate(self.encoder):

@@ -116,7 +116,7 @@ class FrequencyUNet(MaskedFilterBank):
         spectrum, past = self.filters.analyse(audio, past)
         spectrum = self.in_phase(spectrum)
 
-        x = torch.stack(self.features(spectrum, power), dim=3)  # (batch, frames, bands, channels)
+        x = self.features(spectrum, power).transpose(2, 3)  # (batch, frames, bands, channels)
         skips = []
         for layer in self.encoder:
             x = layer(x)

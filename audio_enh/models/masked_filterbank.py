@@ -74,8 +74,7 @@ class MaskedFilterBank(CausalModel):
         """``(batch, frames, 2, bands)`` of the filtered signal with the phase that it had before."""
         if self.high_pass is None:
             return spectrum
-        real, imag = spectrum.unbind(dim=2)
-        return _product(real, imag, self.back_in_phase[0], self.back_in_phase[1])
+        return _product(spectrum, self.back_in_phase)
 
     def flush(self, tail: Tensor, state: State) -> Tensor:
         """See :meth:`CausalModel.flush`: the stream goes on with zeros until every sample is out."""
@@ -89,8 +88,8 @@ class MaskedFilterBank(CausalModel):
         """See :meth:`EnhancementModel.forward`."""
         return self.flush(audio, self.init_state(audio.shape[0]))[:, self.delay :]
 
-    def features(self, spectrum: Tensor, power: Tensor) -> list[Tensor]:
-        """Level-free compressed real part, imaginary part and magnitude, each ``(batch, frames, bands)``.
+    def features(self, spectrum: Tensor, power: Tensor) -> Tensor:
+        """Level-free compressed real part, imaginary part and magnitude, ``(batch, frames, 3, bands)``.
 
         Args:
             spectrum: ``(batch, frames, 2, bands)``, real and imaginary part.
@@ -103,11 +102,9 @@ class MaskedFilterBank(CausalModel):
         silent = self.power_floor / (power + self.power_floor)
         spectrum = spectrum + self.faint * silent[:, :, None, None] * self.silence
         # The floor keeps the gradient of the root finite; it is 40 dB below the signal's mean.
-        real, imag = spectrum.unbind(dim=2)
-        bin_power = real.square() + imag.square() + 1e-4
+        bin_power = spectrum.square().sum(dim=2, keepdim=True) + 1e-4
         magnitude = bin_power ** (self.compression / 2)
-        scale = magnitude * bin_power.rsqrt()
-        return [real * scale, imag * scale, magnitude]
+        return torch.cat([spectrum * (magnitude * bin_power.rsqrt()), magnitude], dim=2)
 
 
 def apply_bounded_mask(spectrum: Tensor, mask: Tensor) -> Tensor:
@@ -116,14 +113,11 @@ def apply_bounded_mask(spectrum: Tensor, mask: Tensor) -> Tensor:
     Args:
         spectrum, mask: ``(batch, frames, 2, bands)``, real and imaginary part in the third dimension.
     """
-    mask_real, mask_imag = mask.unbind(dim=2)
-    magnitude = (mask_real.square() + mask_imag.square() + 1e-8).sqrt()
-    bound = torch.tanh(magnitude) / magnitude
-    mask_real, mask_imag = mask_real * bound, mask_imag * bound
-    real, imag = spectrum.unbind(dim=2)
-    return _product(real, imag, mask_real, mask_imag)
+    magnitude = (mask.square().sum(dim=2, keepdim=True) + 1e-8).sqrt()
+    return _product(spectrum, mask * (torch.tanh(magnitude) / magnitude))
 
 
-def _product(real: Tensor, imag: Tensor, other_real: Tensor, other_imag: Tensor) -> Tensor:
-    """Complex product, real and imaginary part stacked before the last dimension."""
-    return torch.stack([real * other_real - imag * other_imag, real * other_imag + imag * other_real], dim=-2)
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Complex product of ``(..., 2, bands)``, real and imaginary parts."""
+    turned = torch.cat([-a[..., 1:, :], a[..., :1, :]], dim=-2)  # i a
+    return a * b[..., :1, :] + turned * b[..., 1:, :]
