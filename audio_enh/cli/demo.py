@@ -10,7 +10,6 @@ import typer
 
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import DependencyError, UserError
-from audio_enh.io.owned import check_replaceable, claim, is_owned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +32,11 @@ def demo(
     """Enhance a bundled noisy recording, show the scores and write audio and a before/after picture."""
     if sample not in SAMPLES:
         raise UserError(f"no sample '{sample}'; there are {', '.join(SAMPLES)}")
+    from audio_enh.io.owned import check_replaceable, claim, is_owned
+
     if not is_owned(output):
         check_replaceable((output / name for name in FILES), overwrite, "another folder")
+
     import audio_enh
     from audio_enh.eval.arrays import evaluate_arrays
     from audio_enh.inference.checkpoint import DEFAULT_MODEL

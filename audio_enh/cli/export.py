@@ -9,7 +9,6 @@ import typer
 
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import DependencyError, UserError
-from audio_enh.io.owned import check_replaceable
 
 if TYPE_CHECKING:
     from audio_enh.streaming.backend import Backend
@@ -49,6 +48,7 @@ def export(
         raise UserError(f"--quantize {quantize}: there is int8")
     streams = _streams(batch)
     from audio_enh.inference.catalog import DEFAULT_MODEL, ONNX, WEIGHTS, find_checkpoint, read_config
+    from audio_enh.io.owned import check_replaceable
 
     folder = find_checkpoint(
         model or DEFAULT_MODEL

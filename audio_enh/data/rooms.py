@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.signal import fftconvolve
 
 #: The direct sound ends at most so long after its peak, in seconds; it is never cut or faded before 1 ms.
 DIRECT_SECONDS = 0.003
@@ -82,6 +81,8 @@ def reverberate(
     Returns:
         ``(wet, target)``, both as long as ``audio`` and aligned: the direct sound is not delayed.
     """
+    from scipy.signal import fftconvolve  # whose import takes longer than a mistyped command should
+
     start = direct_path(response)
     cut = start + int(max(early_seconds, DIRECT_SECONDS) * sample_rate)
     early = response[:cut].copy()
