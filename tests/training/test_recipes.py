@@ -130,12 +130,24 @@ def test_every_sampler_can_be_chosen(name):
     assert complete["sampler"] == OmegaConf.to_container(config.model.sampler)
 
 
+WAVEFORM_OBJECTIVES = {"supervised", "distillation"}
+
+
 @pytest.mark.parametrize(
-    "name", [n for n in names("objective") if n != "supervised" and not n.startswith("universe")]
+    "name",
+    [n for n in names("objective") if n not in WAVEFORM_OBJECTIVES and not n.startswith("universe")],
 )
 def test_every_diffusion_objective_fits_the_lite_model(name):
     process = "flow" if name == "flow_matching" else "ouve"
     config = composed("experiment=sgmse_lite", f"objective={name}", f"process={process}")
+    model = hydra.utils.instantiate(config.model)
+    total, _ = hydra.utils.instantiate(config.objective)(model, a_batch(model.sample_rate))
+    assert total.isfinite()
+
+
+@pytest.mark.parametrize("name", sorted(WAVEFORM_OBJECTIVES))
+def test_every_waveform_objective_fits_a_causal_model(name):
+    config = composed("experiment=frequency_unet_small", f"objective={name}")
     model = hydra.utils.instantiate(config.model)
     total, _ = hydra.utils.instantiate(config.objective)(model, a_batch(model.sample_rate))
     assert total.isfinite()
