@@ -8,7 +8,8 @@ resampling is a depthwise convolution, attention is the fused kernel of the devi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -98,6 +99,16 @@ class NCSNpp(nn.Module):
             self.output_norm = _norm(width)
             self.output_conv = _conv3(width, IMAGE_CHANNELS, scale=0.0)
         self.output_layer = nn.Conv2d(IMAGE_CHANNELS, 2, 1)
+        self.compiled = False
+
+    def compile_training(self) -> None:
+        """Train by compiled code from now on; evaluation and state dict stay as they are.
+
+        Every size of input is compiled for itself, which takes minutes, and after eight of them PyTorch runs further
+        ones without compiling. Its backward pass of convolutions is made for one size in any case, and a size left
+        open ends in ``cannot determine truth value of Relational``.
+        """
+        self.compiled = True
 
     def forward(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
         """The network's answer.
@@ -111,7 +122,8 @@ class NCSNpp(nn.Module):
         """
         image = torch.cat([x_t.real, x_t.imag, y.real, y.imag], dim=1)
         image = image.contiguous(memory_format=torch.channels_last)
-        out = self.body(image, t).float()
+        compiled = self.compiled and self.training
+        out = (_compiled_body()(self, image, t) if compiled else self.body(image, t)).float()
         # Complex numbers in autocast or compiled code are slow at best: they stay out of the body.
         out = torch.complex(out[:, 0], out[:, 1])[:, None]
         return -out if self.negate else out
@@ -148,6 +160,12 @@ class NCSNpp(nn.Module):
             yield from level.in_reference_order()
         if not self.progressive:
             yield from (self.output_norm, self.output_conv)
+
+
+@cache
+def _compiled_body() -> Callable[[NCSNpp, Tensor, Tensor], Tensor]:
+    """:meth:`NCSNpp.body`, told which network it is of: copies of a network run on their own weights."""
+    return torch.compile(NCSNpp.body, dynamic=False)
 
 
 #: Real and imaginary parts of state and noisy coefficients.
@@ -196,7 +214,8 @@ class ResidualBlock(nn.Module):
         h = self.conv_out(F.silu(self.norm_out(h)))
         if self.skip is not None:
             x = self.skip(x)
-        return (x + h) * math.sqrt(0.5)
+        # In place: no gradient needs what the convolution gave.
+        return h.add_(x).mul_(math.sqrt(0.5))
 
 
 class Attention(nn.Module):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,6 +78,21 @@ def check_parts(config: DictConfig, model: nn.Module, objective: Objective) -> N
         if any(not isinstance(value, Tensor | float) for value in logged.values()):
             raise UserError("the parts of the loss, which are logged, must be numbers")
         model.load_state_dict(state)
+
+
+def compile_training(model: nn.Module) -> None:
+    """Have the network of a model trained by compiled code.
+
+    Raises:
+        UserError: it cannot be compiled, or not on this machine.
+    """
+    compile_network = getattr(getattr(model, "network", None), "compile_training", None)
+    if compile_network is None:
+        raise UserError("compile=true is for models with the network ncsnpp: leave compile=false")
+    compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    if shutil.which(compiler) is None:
+        raise UserError(f"compile=true needs the C++ compiler {compiler}: install it, or leave compile=false")
+    compile_network()
 
 
 def _targets(values: Any) -> Iterator[str]:

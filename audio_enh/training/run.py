@@ -25,7 +25,7 @@ from audio_enh.errors import UserError
 from audio_enh.inference.checkpoint import check_target, load_model, save_checkpoint
 from audio_enh.registry import code_folders
 from audio_enh.training.callbacks import keep_rows
-from audio_enh.training.checks import check_parts, use_own_code
+from audio_enh.training.checks import check_parts, compile_training, use_own_code
 from audio_enh.training.lora import add_lora, merge_lora
 from audio_enh.training.run_folder import RunRecord, check_place, state_to_resume
 from audio_enh.training.state import LATEST, StateFiles, read_state
@@ -95,6 +95,8 @@ def _train(config: DictConfig, stop: StopRequest) -> float | None:
         add_lora(model, **config.lora)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if config.get("compile"):  # recipes of earlier versions lack it
+        compile_training(model)
     task = hydra.utils.instantiate(config.task)(model, objective, **hydra.utils.instantiate(config.optim))
     data = hydra.utils.instantiate(config.data)
 

@@ -34,7 +34,7 @@ PACKAGES = ("audio-enh", "torch", "lightning")
 #: What may be another when a run is resumed: it changes neither what is trained nor how scores compare. The manifest
 #: may lie elsewhere, but must be the same.
 MAY_CHANGE = (
-    *("out", "export", "resume", "threads", "manifest", "info.*", "data.workers", "data.cache"),
+    *("out", "export", "resume", "threads", "compile", "manifest", "info.*", "data.workers", "data.cache"),
     *("task.audio_examples", "callbacks.audio*", "callbacks.learning_rate*"),
     *(f"trainer.{name}" for name in ("max_steps", "max_time", "max_epochs", "accelerator", "devices")),
     *(f"trainer.{name}" for name in ("num_nodes", "strategy", "benchmark", "logger*", "log_every_n_steps")),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from audio_enh.models.ncsnpp import NCSNpp, downsample, upsample
 from audio_enh.models.ncsnpp_import import from_reference
@@ -94,8 +97,37 @@ def test_autocast_compiles_and_has_gradients() -> None:
     trained = [p for p in network.parameters() if p.requires_grad]
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
     # One graph, without breaks.
-    network.body = torch.compile(network.body, backend="eager", fullgraph=True)
-    torch.testing.assert_close(network(x, y, t), expected, atol=1e-5, rtol=1e-4)
+    compiled = torch.compile(network.body, backend="eager", fullgraph=True)
+    image = torch.cat([x.real, x.imag, y.real, y.imag], dim=1)
+    torch.testing.assert_close(compiled(image, t), network.body(image, t), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow  # a minute of the processor to compile
+def test_compiled_training_survives_other_lengths() -> None:
+    torch.manual_seed(0)
+    form = {"bins": 8, "channels": 4, "multipliers": (1, 1), "blocks": 1, "attention_bins": ()}
+    plain = NCSNpp(**form).to(memory_format=torch.channels_last)
+    network = copy.deepcopy(plain)
+    network.compile_training()
+    averaged = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in averaged.parameters():
+            parameter.zero_()
+    counters.clear()
+    for frames in (16, 24, 16):
+        x, y = torch.randn(2, 2, 1, 8, frames, dtype=torch.complex64)
+        t = torch.tensor([0.3, 0.9])
+        for each in (plain, network):
+            each.zero_grad()
+            each(x, y, t).abs().square().sum().backward()
+        for expected, found in zip(plain.parameters(), network.parameters(), strict=True):
+            torch.testing.assert_close(found.grad, expected.grad, atol=1e-4, rtol=1e-3)
+    assert counters["stats"]["unique_graphs"] == 2  # one for each length: it was compiled
+    # A copy has weights of its own, evaluation is not compiled, nor is anything of it in the state dict.
+    assert averaged(x, y, t).abs().max() == 0
+    network.eval()(x[..., :4], y[..., :4], t)
+    assert counters["stats"]["unique_graphs"] == 2
+    assert network.state_dict().keys() == plain.state_dict().keys()
 
 
 def test_frames_and_bins_must_fit() -> None:
