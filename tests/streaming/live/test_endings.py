@@ -86,7 +86,8 @@ def test_signals_at_any_moment_lose_nothing_and_leave_nothing(desk, live, tmp_pa
                 session.process.send_signal(number)
             time.sleep(draw.choice([0, 0.01, 0.1, 0.3]) * draw.random())
         code, error = session.finish(60)
-        assert code == 128 + numbers[0], (run, numbers, error)
+        # Of signals that come within microseconds the system says which is the first.
+        assert code in {128 + number for number in numbers}, (run, numbers, error)
         audio, rate = read_audio(path)
         assert audio.shape[1] > 0.2 * rate, (run, path.name, numbers)
         assert left(tmp_path) == [], (run, numbers)
