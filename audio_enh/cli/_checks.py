@@ -43,11 +43,15 @@ class Finding:
 def all_checks() -> Iterator[Finding]:
     """Run every check, one after the other; the slow ones (checkpoints) come last."""
     with ThreadPoolExecutor(1) as pool:
-        packages = pool.submit(lambda: list(check_packages()))  # a process of its own, beside the rest
-        yield from _all_checks(lambda: iter(packages.result()))
+        found = pool.submit(lambda: list(check_packages()))  # in a process of its own, beside the rest
+
+        def packages() -> Iterator[Finding]:
+            yield from found.result()
+
+        yield from _run_checks(packages)
 
 
-def _all_checks(packages: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _run_checks(packages: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     checks: list[Callable[[], Iterator[Finding]]] = [
         check_python,
         check_torch,

@@ -7,11 +7,12 @@ import errno
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 import soundfile
+
+from audio_enh.io.atomic import handled_signals
 
 #: After so many signals the user is told how to end a program that takes long to end.
 PATIENCE = 3
@@ -36,25 +37,19 @@ class Interruptible:
         self._ending: str | None = None
         self._holding = 0
         self._received = 0
-        self._previous: dict[int, object] = {}
         self._terminals: list[int] = []
 
     def __enter__(self) -> Interruptible:
         self._terminals = [number for number in (0, 1, 2) if os.isatty(number)]
-        if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-                if hasattr(signal, name):
-                    number = getattr(signal, name)
-                    self._previous[number] = signal.signal(number, self._handle)
+        self._signals = handled_signals(self._handle, "SIGINT", "SIGTERM", "SIGHUP")
+        self._signals.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._holding += 1  # none may come between two of the lines below
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._previous.clear()
+        self._signals.__exit__(None, None, None)
         self._holding = 0
         if isinstance(error, OSError) and error.errno == errno.EIO and self._terminal_has_gone():
             raise KeyboardInterrupt("SIGHUP") from error

@@ -50,9 +50,8 @@ def export(
     from audio_enh.inference.catalog import DEFAULT_MODEL, ONNX, WEIGHTS, find_checkpoint, read_config
     from audio_enh.io.owned import check_replaceable
 
-    folder = find_checkpoint(
-        model or DEFAULT_MODEL
-    )  # a wrong name is told before torch takes its seconds to load
+    # A wrong name is told before torch takes its seconds to load.
+    folder = find_checkpoint(model or DEFAULT_MODEL)
     from audio_enh.inference.checkpoint import load_model
     from audio_enh.models.base import CausalModel
     from audio_enh.streaming.backend import sha256

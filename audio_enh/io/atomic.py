@@ -9,7 +9,7 @@ import re
 import secrets
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -195,6 +195,27 @@ def _is_abandoned(path: Path, process: int) -> bool:
 
 
 @contextlib.contextmanager
+def handled_signals(handler: Callable[[int, FrameType | None], None], *names: str) -> Iterator[None]:
+    """Have signals handled by ``handler``, and after the block as before it.
+
+    Signals can be handled in the main thread only; elsewhere this does nothing.
+
+    Args:
+        handler: called with the number of the signal and the frame it came in.
+        names: such as ``SIGTERM``; those that the system does not have are left out (``SIGHUP`` on Windows).
+    """
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        previous = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, former in previous.items():
+            signal.signal(number, former)
+
+
+@contextlib.contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that ``with`` blocks clean up as for Ctrl-C.
 
@@ -204,13 +225,5 @@ def terminate_as_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
 
-    if threading.current_thread() is not threading.main_thread():
+    with handled_signals(interrupt, "SIGTERM", "SIGHUP"):
         yield
-        return
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # no SIGHUP on Windows
-    previous = {number: signal.signal(number, interrupt) for number in (getattr(signal, n) for n in names)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 from types import FrameType
+
+from audio_enh.io.atomic import handled_signals
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +35,14 @@ class StopRequest:
         self.name: str | None = None
         self.stepping = False
         self._process = os.getpid()
-        self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-                if hasattr(signal, name):
-                    number = getattr(signal, name)
-                    self._previous[number] = signal.signal(number, self._handle)
+        self._signals = handled_signals(self._handle, "SIGINT", "SIGTERM", "SIGHUP")
+        self._signals.__enter__()
         return self
 
     def __exit__(self, *args: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._signals.__exit__(None, None, None)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
