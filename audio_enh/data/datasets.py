@@ -28,12 +28,15 @@ class Batch(NamedTuple):
         snr: signal-to-noise ratio in dB, ``(batch,)``; NaN where it is not known.
         item: number among all ever drawn, ``(batch,)`` int64. What an objective draws at random for
             an item it draws from this number, so that a run does not depend on how its items are shared out.
+        bandwidth: up to which frequency in Hz ``clean`` is speech, ``(batch,)``; infinite if that is not known. Losses
+            do not look above it.
     """
 
     noisy: Tensor
     clean: Tensor
     snr: Tensor
     item: Tensor
+    bandwidth: Tensor = torch.tensor(torch.inf)
 
 
 class MixtureDataset(Dataset[Batch]):
@@ -52,8 +55,14 @@ class MixtureDataset(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng((self.seed, index))
-        noisy, clean, snr = self.mixer(rng, self.length)
-        return Batch(torch.from_numpy(noisy), torch.from_numpy(clean), torch.tensor(snr), torch.tensor(index))
+        noisy, clean, snr, bandwidth = self.mixer(rng, self.length)
+        return Batch(
+            torch.from_numpy(noisy),
+            torch.from_numpy(clean),
+            torch.tensor(snr),
+            torch.tensor(index),
+            torch.tensor(bandwidth),
+        )
 
 
 class PairedDataset(Dataset[Batch]):
@@ -304,6 +313,7 @@ class MixtureData(TrainingData):
             packs[name] = self._pack(files, name.rstrip("s"), name == "rooms")
             if (weights := folder.weights(files)) is not None:
                 packs[name].favour(weights)
+            packs[name].limit_bands(folder.bandwidths(files))
         return Mixer(**packs, config=mix)
 
 

@@ -25,6 +25,9 @@ class AudioFolder:
         optional: whether there may be none.
         favour: a column of the manifest in dB, such as ``dynamic_range_db``: seconds of a file with 10 dB more than
             the median are drawn twice as often, within a factor of four.
+        bandwidth: a column of the manifest in Hz, such as ``bandwidth_hz``: what a file holds above it is no speech, and
+            losses do not look there. None: all bands count.
+        min_bandwidth: files with less are left out, in Hz; needs ``bandwidth``.
     """
 
     path: str
@@ -32,6 +35,8 @@ class AudioFolder:
     exclude: Sequence[str] = ()
     optional: bool = False
     favour: str | None = None
+    bandwidth: str | None = None
+    min_bandwidth: float = 0.0
 
     def files(self) -> list[Path]:
         """The audio files, sorted.
@@ -47,6 +52,9 @@ class AudioFolder:
         else:
             raise UserError(f"no folder and no CSV manifest at '{root}': give the data's place in the recipe")
         found = sorted(p for p in found if not any(word in str(p) for word in self.exclude))
+        if found and self.min_bandwidth:
+            wide = self.bandwidths(found) >= self.min_bandwidth
+            found = [path for path, enough in zip(found, wide, strict=True) if enough]
         if not found and not self.optional:
             what = " with " + ", ".join(f"{k}={v}" for k, v in self.where.items()) if self.where else ""
             raise UserError(f"no audio files in '{root}'{what}")
@@ -60,18 +68,31 @@ class AudioFolder:
         """
         if self.favour is None:
             return None
+        decibels = self._column("favour", self.favour, files)
+        return np.clip(2 ** ((decibels - np.median(decibels)) / 10), 0.25, 4.0)
+
+    def bandwidths(self, files: Sequence[Path]) -> np.ndarray:
+        """Up to which frequency in Hz each file holds what it is for, ``(files,)``; infinite where nothing is said.
+
+        Raises:
+            UserError: ``bandwidth`` is asked of a folder, is not a column of numbers, or is missing and needed.
+        """
+        if self.bandwidth is None:
+            if self.min_bandwidth:
+                raise UserError("min_bandwidth needs bandwidth=COLUMN of a manifest")
+            return np.full(len(files), np.inf)
+        return self._column("bandwidth", self.bandwidth, files)
+
+    def _column(self, setting: str, column: str, files: Sequence[Path]) -> np.ndarray:
         root = Path(self.path).expanduser()
         if root.is_dir():
-            raise UserError(
-                f"favour={self.favour} needs a manifest with that column, and '{root}' is a folder"
-            )
-        rows = manifest_rows(root, self.where, columns=("path", self.favour))
+            raise UserError(f"{setting}={column} needs a manifest with that column, and '{root}' is a folder")
+        rows = manifest_rows(root, self.where, columns=("path", column))
         try:
-            values = {root.parent / row["path"]: float(row[self.favour]) for row in rows}
+            values = {root.parent / row["path"]: float(row[column]) for row in rows}
         except ValueError as error:
-            raise UserError(f"column {self.favour} of '{root}' is to be numbers: {error}") from error
-        decibels = np.array([values[path] for path in files])
-        return np.clip(2 ** ((decibels - np.median(decibels)) / 10), 0.25, 4.0)
+            raise UserError(f"column {column} of '{root}' is to be numbers: {error}") from error
+        return np.array([values[path] for path in files])
 
 
 @dataclass(frozen=True)

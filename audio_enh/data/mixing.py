@@ -15,11 +15,18 @@ from audio_enh.data.struck import struck
 
 
 class Mixture(NamedTuple):
-    """One training item: ``noisy`` and ``clean`` are ``(samples,)`` float32, aligned; ``snr`` in dB."""
+    """One training item.
+
+    Attributes:
+        noisy, clean: ``(samples,)`` float32, aligned.
+        snr: in dB.
+        bandwidth: up to which frequency in Hz ``clean`` is speech; infinite if that is not known.
+    """
 
     noisy: np.ndarray
     clean: np.ndarray
     snr: float
+    bandwidth: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ class Mixer:
         cfg = self.config
         rate = self.speech.sample_rate
         kind = rng.random()
-        speech = self._speech(rng, length)
+        speech, bandwidth = self._speech(rng, length)
         if rng.random() < cfg.reverb:
             wet, clean = reverberate(speech, self._room(rng), rate, cfg.early_seconds)
         else:
@@ -107,14 +114,14 @@ class Mixer:
         noise = self._noises(rng, length)
         snr = float(rng.uniform(*cfg.snr_db))
 
-        speech_level, noise_level = augment.active_rms(wet), augment.rms(noise)
+        speech_level, noise_level = augment.active_rms(wet, rate // 50), augment.rms(noise)
         if kind < cfg.speech_only or noise_level < 1e-6:
             noise, snr = np.zeros(length, np.float32), np.inf
         elif kind < cfg.speech_only + cfg.noise_only or speech_level < 1e-5:
             wet, clean, snr = np.zeros(length, np.float32), np.zeros(length, np.float32), -np.inf
         else:
             noise = noise * (speech_level / noise_level * 10 ** (-snr / 20))
-        return self._record(rng, wet, clean, noise, snr)
+        return self._record(rng, wet, clean, noise, snr)._replace(bandwidth=bandwidth)
 
     def _record(
         self, rng: np.random.Generator, wet: np.ndarray, clean: np.ndarray, noise: np.ndarray, snr: float
@@ -141,13 +148,13 @@ class Mixer:
             noisy, clean = silence_ends(noisy, clean, rng)
         return Mixture(noisy.astype(np.float32), clean.astype(np.float32), snr)
 
-    def _speech(self, rng: np.random.Generator, length: int) -> np.ndarray:
-        speech = self.speech.draw(rng, length, loop=False)
+    def _speech(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, float]:
+        number, speech = self.speech.draw_file(rng, length, loop=False)
         if self._happens(rng, self.config.speech_at_once):
             speech = begin_at_speech(speech, self.speech.sample_rate)
         if rng.random() < self.config.equaliser:
             speech = augment.random_equaliser(speech, rng, max_db=5.0)
-        return speech
+        return speech, float(self.speech.bandwidths[number])
 
     def _room(self, rng: np.random.Generator) -> np.ndarray:
         if self.rooms is not None and rng.random() < 0.5:

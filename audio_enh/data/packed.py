@@ -46,6 +46,8 @@ class PackedAudio:
         sample_rate: in Hz.
         numbers: which of the files given are in use, ``(files,)``.
         lengths: samples of each, ``(files,)``.
+        bandwidths: up to which frequency in Hz each holds what it is for, ``(files,)``; infinite unless
+            :meth:`limit_bands` was told.
         peaks: largest magnitude of each, ``(files,)``.
 
     Raises:
@@ -95,17 +97,22 @@ class PackedAudio:
         self.peaks = index.peak[self.numbers]
         self._ends = np.cumsum(self.lengths)
         self._shares: np.ndarray | None = None
+        self.bandwidths = np.full(len(self.numbers), np.inf)
 
-    def __getstate__(self) -> tuple[Path, Path, np.ndarray, np.ndarray | None]:
-        return (*self._paths, self.numbers, self._shares)
+    def __getstate__(self) -> tuple[Path, Path, np.ndarray, np.ndarray | None, np.ndarray]:
+        return (*self._paths, self.numbers, self._shares, self.bandwidths)
 
-    def __setstate__(self, state: tuple[Path, Path, np.ndarray, np.ndarray | None]) -> None:
+    def __setstate__(self, state: tuple[Path, Path, np.ndarray, np.ndarray | None, np.ndarray]) -> None:
         self._open(*state[:3])
-        self._shares = state[3]
+        self._shares, self.bandwidths = state[3:]
 
     def favour(self, weights: np.ndarray) -> None:
         """Draw a second of one file more often than of another: a weight for each of the files first given."""
         self._shares = np.cumsum(weights[self.numbers] * self.lengths)
+
+    def limit_bands(self, bandwidths: np.ndarray) -> None:
+        """Say up to which frequency in Hz each of the files first given holds what it is for."""
+        self.bandwidths = bandwidths[self.numbers]
 
     def _report(self, what: str, skip_broken: bool) -> None:
         """Say what is not as one would expect."""
@@ -186,6 +193,12 @@ class PackedAudio:
                 file is set at a random place in silence.
             by_file: draw each file as often as any other.
         """
+        return self.draw_file(rng, length, loop, by_file)[1]
+
+    def draw_file(
+        self, rng: np.random.Generator, length: int, loop: bool, by_file: bool = False
+    ) -> tuple[int, np.ndarray]:
+        """:meth:`draw`, and the number of the file that was drawn."""
         if by_file:
             index = int(rng.integers(len(self)))
         elif self._shares is not None:
@@ -195,16 +208,16 @@ class PackedAudio:
             index = int(np.searchsorted(self._ends, where, side="right"))
         total = int(self.lengths[index])
         if total >= length:
-            return self.read(index, int(rng.integers(total - length + 1)), length)
+            return index, self.read(index, int(rng.integers(total - length + 1)), length)
         audio = self.read(index)
         if loop:
             repeated = np.tile(audio, -(-length // total) + 1)
             start = int(rng.integers(total))
-            return repeated[start : start + length]
+            return index, repeated[start : start + length]
         out = np.zeros(length, np.float32)
         start = int(rng.integers(length - total + 1))
         out[start : start + total] = audio
-        return out
+        return index, out
 
     def draw_whole(self, rng: np.random.Generator) -> tuple[int, np.ndarray]:
         """A random file, each as likely as any other, and one of its channels: its number and ``(samples,)``."""

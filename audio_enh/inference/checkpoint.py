@@ -71,6 +71,7 @@ __all__ = [
 MODELS = (
     "audio_enh.models.causal_unet.CausalUNet",
     "audio_enh.models.frequency_unet.FrequencyUNet",
+    "audio_enh.models.full_band.FullBandUNet",
     "audio_enh.models.causal_demucs.CausalDemucs",
     "audio_enh.models.demucs.Demucs",
     "audio_enh.models.diffusion.DiffusionEnhancer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,22 @@ from audio_enh.models.base import State
 from audio_enh.models.blocks import CausalConv2d, FrameAnalysis, OverlapAdd, run_lstm
 from audio_enh.models.dual_path import DualPathBlock
 from audio_enh.models.masked_filterbank import MaskedFilterBank, apply_bounded_mask
+
+
+class Insight(NamedTuple):
+    """What :class:`CausalUNet` knows about each frame, for a network that builds on it.
+
+    Attributes:
+        power: the tracked level of the input, ``(batch, frames)``.
+        features: what enters the U-Net, ``(batch, 3, frames, bands)``; see :meth:`MaskedFilterBank.features`.
+        memory: the output of the LSTM at the bottom and its input, added, ``(batch, frames, units)``.
+        mask: the complex mask before its magnitude is bounded, ``(batch, 2, frames, bands)``.
+    """
+
+    power: Tensor
+    features: Tensor
+    memory: Tensor
+    mask: Tensor
 
 
 class CausalUNet(MaskedFilterBank):
@@ -117,6 +134,11 @@ class CausalUNet(MaskedFilterBank):
 
     def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
         """See :meth:`CausalModel.step`."""
+        output, state, _ = self.step_with_insight(audio, state)
+        return output, state
+
+    def step_with_insight(self, audio: Tensor, state: State) -> tuple[Tensor, State, Insight]:
+        """:meth:`step`, and what the network found out on the way."""
         n = len(self.encoder)
         audio, filtered, state = self.without_rumble(audio, state)
         past, level, *convs = state[: 2 + n]
@@ -133,7 +155,7 @@ class CausalUNet(MaskedFilterBank):
         for i, layer in enumerate(self.encoder):
             x, convs[i] = layer(x, convs[i])
             skips.append(x)
-        x, hidden, cell = self.bottleneck(x, hidden, cell)
+        x, memory, hidden, cell = self.bottleneck(x, hidden, cell)
         for i, layer in zip(reversed(range(n)), self.decoder, strict=True):
             assert isinstance(layer, DecoderLevel)
             x = layer.add(x, skips[i])
@@ -144,7 +166,8 @@ class CausalUNet(MaskedFilterBank):
 
         enhanced = apply_bounded_mask(spectrum, mask.transpose(1, 2))
         output, overlap = self.synthesis(enhanced.flatten(2), overlap)
-        return output, (*filtered, past, level, *convs, hidden, cell, *paths.values(), overlap)
+        state = (*filtered, past, level, *convs, hidden, cell, *paths.values(), overlap)
+        return output, state, Insight(power, features, memory, mask)
 
 
 class EncoderLevel(nn.Module):
@@ -195,12 +218,14 @@ class Bottleneck(nn.Module):
         zeros = like.new_zeros(batch, self.rnn.num_layers, self.rnn.hidden_size)
         return zeros, zeros.clone()
 
-    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``(batch, channels, frames, bands)``; ``hidden`` and ``cell`` are ``(batch, layers, hidden)``."""
+    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """``(batch, channels, frames, bands)`` to the same and the LSTM's input and output added, ``(batch, frames,
+        hidden)``; ``hidden`` and ``cell`` are ``(batch, layers, hidden)``."""
         batch, channels, frames, bands = x.shape
         flat = x.transpose(1, 2).reshape(batch, frames, channels * bands)
         narrow = self.down(flat)
         out, hidden, cell = run_lstm(self.rnn, narrow, hidden, cell)
-        flat = self.up(narrow + out)
+        memory = narrow + out
+        flat = self.up(memory)
         x = x + flat.view(batch, frames, channels, bands).transpose(1, 2)
-        return x, hidden, cell
+        return x, memory, hidden, cell

@@ -10,7 +10,7 @@ from audio_enh.errors import UserError
 from audio_enh.inference.checkpoint import load_model
 from audio_enh.losses import WeightedLoss
 from audio_enh.models.base import EnhancementModel
-from audio_enh.training.supervised import Supervised
+from audio_enh.training.supervised import Supervised, within_bandwidth
 
 
 class Distillation(Supervised):
@@ -44,6 +44,9 @@ class Distillation(Supervised):
         with torch.autocast(estimate.device.type, enabled=False):
             with torch.no_grad():
                 heard = teacher.to(batch.noisy.device)(batch.noisy)
-            total, parts = self.loss(estimate.float(), batch.clean, batch.noisy)
-            taught, _ = self.loss(estimate.float(), heard, batch.noisy)
+            estimate, clean, heard, noisy = within_bandwidth(
+                batch.bandwidth, model.sample_rate, estimate.float(), batch.clean, heard, batch.noisy
+            )
+            total, parts = self.loss(estimate, clean, noisy)
+            taught, _ = self.loss(estimate, heard, noisy)
             return (1 - self.weight) * total + self.weight * taught, {**parts, "teacher": taught}

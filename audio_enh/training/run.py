@@ -254,6 +254,9 @@ def initialise(model: torch.nn.Module, objective: torch.nn.Module, name: str) ->
         objective: gets back what it learnt itself (discriminators) where a run's state has it.
         name: a checkpoint; or a run's folder or a file of its ``weights``, for their averaged weights.
 
+    Weights of a model that is a part of this one go to that part: those of causal-unet-16k to causal-unet-48k's lower
+    band.
+
     Raises:
         UserError: there are weights that this model has no place for.
     """
@@ -269,6 +272,12 @@ def initialise(model: torch.nn.Module, objective: torch.nn.Module, name: str) ->
     else:
         weights = load_model(name, "cpu")[0].state_dict()
     own = model.state_dict()
+    for part in ("", *(f"{name}." for name, _ in model.named_children())):
+        if weights and all(
+            part + key in own and own[part + key].shape == v.shape for key, v in weights.items()
+        ):
+            weights = {part + key: value for key, value in weights.items()}
+            break
     misfits = [key for key, value in weights.items() if key not in own or own[key].shape != value.shape]
     if misfits or not weights:
         what = f"{misfits[0]} does not fit (of {len(misfits)})" if misfits else "it has no weights of a model"

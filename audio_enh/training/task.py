@@ -89,7 +89,7 @@ class EnhancementTask(lightning.LightningModule):
         if objective.trained:
             for name, part in model.named_children():
                 if name not in objective.trained:
-                    part.requires_grad_(False)
+                    part.requires_grad_(False).eval()  # the statistics of batch normalisation stay, too
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         return self.objective(self.model, batch)
