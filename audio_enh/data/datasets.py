@@ -28,8 +28,8 @@ class Batch(NamedTuple):
         snr: signal-to-noise ratio in dB, ``(batch,)``; NaN where it is not known.
         item: number among all ever drawn, ``(batch,)`` int64. What an objective draws at random for
             an item it draws from this number, so that a run does not depend on how its items are shared out.
-        bandwidth: up to which frequency in Hz ``clean`` is speech, ``(batch,)``; infinite if that is not known. Losses
-            do not look above it.
+        bandwidth: up to which frequency in Hz ``clean`` is speech, ``(batch,)``; infinite if that is not known.
+            Losses do not look above it.
     """
 
     noisy: Tensor

@@ -25,8 +25,8 @@ class AudioFolder:
         optional: whether there may be none.
         favour: a column of the manifest in dB, such as ``dynamic_range_db``: seconds of a file with 10 dB more than
             the median are drawn twice as often, within a factor of four.
-        bandwidth: a column of the manifest in Hz, such as ``bandwidth_hz``: what a file holds above it is no speech, and
-            losses do not look there. None: all bands count.
+        bandwidth: a column of the manifest in Hz, such as ``bandwidth_hz``: what a file holds above it is no speech,
+            and losses do not look there. None: all bands count.
         min_bandwidth: files with less are left out, in Hz; needs ``bandwidth``.
     """
 

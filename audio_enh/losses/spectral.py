@@ -46,8 +46,8 @@ class CompressedSpectralLoss(_MultiResolution):
         n_ffts, hop_lengths: per resolution; windows as long as ``n_ffts``.
         compression: the exponent c.
         complex_weight: alpha.
-        floor: power added to each bin's, which bounds the gradient where a bin is silent. The default is 50 dB below the
-            mean bin of a unit signal; bands that are weak by nature, as those above 8 kHz, need less.
+        floor: power added to each bin's, which bounds the gradient where a bin is silent. The default is 50 dB below
+            the mean bin of a unit signal; bands that are weak by nature, as those above 8 kHz, need less.
     """
 
     def __init__(

@@ -99,8 +99,8 @@ class FullBandUNet(CausalModel):
         return torch.stack([b - a for a, b in zip(lower, upper, strict=True)])
 
     def init_state(self, batch: int = 1) -> State:
-        """See :meth:`CausalModel.init_state`: past input, past samples of the lower rate before and after the U-Net, past
-        of the rest, the bands' delayed signals, the gains before, the gains' network, the U-Net."""
+        """See :meth:`CausalModel.init_state`: past input, past samples of the lower rate before and after the U-Net,
+        past of the rest, the bands' delayed signals, the last gains, the gains' network, the U-Net."""
         like = self.to_gains.weight
         return (
             like.new_zeros(batch, 2 * self.half_length),

@@ -161,7 +161,7 @@ def test_short_recordings_are_drawn_as_often_as_long_ones(manifest):
 def test_digital_silence_is_in_both_signals_and_sets_in_at_once(manifest):
     mix = mixer(manifest, digital_silence=1.0, snr_db=(0, 0))
     for seed in range(20):
-        noisy, clean, _ = mix(np.random.default_rng(seed), 2 * RATE)
+        noisy, clean, *_ = mix(np.random.default_rng(seed), 2 * RATE)
         sounding = np.flatnonzero(noisy)
         first, last = sounding[0], sounding[-1]
         assert first > 0.05 * RATE or last < 1.95 * RATE
@@ -175,7 +175,7 @@ def test_digital_silence_is_in_both_signals_and_sets_in_at_once(manifest):
 def test_speech_can_begin_with_the_item(manifest):
     mix = mixer(manifest, speech_at_once=1.0)
     for seed in range(10):
-        _, clean, _ = mix(np.random.default_rng(seed), 2 * RATE)
+        _, clean, *_ = mix(np.random.default_rng(seed), 2 * RATE)
         assert augment.rms(clean[:320]) > 0.3 * augment.rms(clean)
     np.testing.assert_array_equal(begin_at_speech(np.zeros(1000), RATE), np.zeros(1000))
     np.testing.assert_array_equal(begin_at_speech(np.ones(10), RATE), np.ones(10))
@@ -187,8 +187,26 @@ def test_rumble_lies_below_speech_and_only_in_the_noisy_signal(manifest):
         assert spectrum[: 4 * 100].sum() > 0.95 * spectrum.sum()  # below 100 Hz
     louder = 0
     for seed in range(10):
-        noisy, clean, _ = mixer(manifest, rumble=1.0, snr_db=(40, 40))(np.random.default_rng(seed), 2 * RATE)
+        noisy, clean, *_ = mixer(manifest, rumble=1.0, snr_db=(40, 40))(np.random.default_rng(seed), 2 * RATE)
         difference = np.abs(np.fft.rfft(noisy - clean)) ** 2
         assert difference[: 2 * 100].sum() > 0.5 * difference.sum()
         louder += augment.rms(noisy) > 1.5 * augment.rms(clean)
     assert louder > 2
+
+
+def test_items_know_the_bandwidth_of_their_speech(manifest):
+    """Every file by its row; files with less than is asked for are left out."""
+    column = "dynamic_range_db"  # any column of numbers
+    with pytest.raises(UserError, match="needs bandwidth="):
+        AudioFolder(str(manifest), where={"kind": "speech"}, min_bandwidth=1).files()
+    speech = AudioFolder(str(manifest), where={"kind": "speech"}, bandwidth=column)
+    assert [p.name for p in speech.files()] == ["a.wav", "b.wav"]
+    wide = AudioFolder(str(manifest), where={"kind": "speech"}, bandwidth=column, min_bandwidth=40)
+    assert [p.name for p in wide.files()] == ["b.wav"]
+    pack = PackedAudio(speech.files(), RATE, manifest.parent / "cache")
+    assert np.isinf(pack.bandwidths).all()
+    pack.limit_bands(speech.bandwidths(speech.files()))
+    mix = mixer(manifest)
+    mix.speech = pickle.loads(pickle.dumps(pack))
+    drawn = {mix(np.random.default_rng(seed), RATE).bandwidth for seed in range(20)}
+    assert drawn == {30.0, 50.0}

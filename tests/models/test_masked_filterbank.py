@@ -8,7 +8,7 @@ import torch
 
 from audio_enh.models.masked_filterbank import apply_bounded_mask
 from audio_enh.models.stream_runner import StreamRunner
-from tests.models import test_causal_unet, test_frequency_unet
+from tests.models import test_causal_unet, test_frequency_unet, test_full_band
 from tests.models.causality import assert_causal, feed, noise, stream
 
 MAKERS = {
@@ -17,6 +17,7 @@ MAKERS = {
     "high-pass": test_causal_unet.high_passed,
     "frequency": test_frequency_unet.small,
     "frequency, GRU": test_frequency_unet.gated,
+    "full band": test_full_band.small,
 }
 every = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
@@ -146,8 +147,9 @@ def test_delay_and_latency_are_what_they_say(make):
         audio[0, position] = 1
         out, _ = model.step(audio, model.init_state(1))
         assert int(out.abs().argmax()) == position + model.delay
-    # Frame (the synthesis window) plus stride.
-    assert model.latency == 2 * model.hop_length + model.hop_length
+    # Frame (the synthesis window) plus stride; and the filters that change the rate.
+    filters = 2 * getattr(model, "half_length", 0)
+    assert model.latency == 2 * model.hop_length + model.hop_length + filters
 
 
 @pytest.mark.parametrize("make", [test_causal_unet.high_passed, test_frequency_unet.small])
@@ -165,6 +167,10 @@ def test_offset_and_rumble_change_neither_level_nor_output(make):
 
 def let_pass(model, weight=0.0):
     """Makes the mask nearly a constant of magnitude tanh(9), or leaves ``weight`` of its liveliness."""
+    if hasattr(model, "to_gains"):
+        model.to_gains.bias.data.fill_(9.0)
+        model.to_gains.weight.data.mul_(weight)
+    model = getattr(model, "low", model)
     last = model.to_mask if hasattr(model, "to_mask") else model.decoder[-1].conv
     with torch.no_grad():
         last.weight.mul_(weight)
