@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_enh.errors import UserError
+from audio_enh.options import EnhanceOptions, SamplingOptions
 from audio_enh.registry import register
 
 if TYPE_CHECKING:
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
     from audio_enh.streaming import Stream
 
 __version__ = "0.1.0"
-__all__ = ["Enhancer", "Stream", "UserError", "__version__", "load", "register"]
+__all__ = [
+    "EnhanceOptions",
+    "Enhancer",
+    "SamplingOptions",
+    "Stream",
+    "UserError",
+    "__version__",
+    "load",
+    "register",
+]
 
 
 def load(name_or_path: str | Path | None = None, device: str = "auto") -> Enhancer:

@@ -21,9 +21,10 @@ from audio_enh.cli._plan import PIPE, Job
 from audio_enh.cli._terminal import printable
 from audio_enh.errors import AudioFileError
 from audio_enh.inference.enhancer import Enhancer
-from audio_enh.inference.files import FileOptions, FileStats, enhance_files
+from audio_enh.inference.files import FileStats, enhance_files
 from audio_enh.io import AtomicTarget, AudioInfo, LeftOut
 from audio_enh.io.discover import summarize
+from audio_enh.options import FileOptions
 
 REPORT_NAME = "enhance_report.json"
 
@@ -57,7 +58,7 @@ class Batch:
 
     Args:
         jobs: what to do.
-        options: arguments of :class:`FileOptions`.
+        options: what is done to each.
         overwrite: replace outputs that are there, instead of skipping their inputs.
         console: where messages and progress go.
         quiet: say nothing but errors.
@@ -66,7 +67,7 @@ class Batch:
     """
 
     jobs: Sequence[Job]
-    options: dict[str, Any]
+    options: FileOptions
     overwrite: bool
     console: Console
     quiet: bool
@@ -125,8 +126,7 @@ class Batch:
                 speed = describe_speed(sum(seconds_done) / (time.perf_counter() - began))
                 progress.update(task, completed=completed if known else None, speed=speed)
 
-            options = FileOptions(**self.options)
-            results = enhance_files(enhancer, files(), options, on_block=on_block, on_open=on_open)
+            results = enhance_files(enhancer, files(), self.options, on_block=on_block, on_open=on_open)
             with contextlib.closing(results):
                 for number, result in results:
                     outcome = _outcome(jobs[number], result)
@@ -222,7 +222,7 @@ class Batch:
             rows.append({**earlier.get(row["output"], {}), **row} if outcome.status == "skipped" else row)
         report = {
             "audio_enh": audio_enh.__version__,
-            "settings": {**settings, **self.options},
+            "settings": {**settings, **self.options.as_dict()},
             "summary": self.summary(),
             "files": rows,
             "left_out": [{"input": str(item.path), "reason": item.reason} for item in self.left_out],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audio_enh.cli._options import QuietTable, Workers, output_option
 from audio_enh.cli._terminal import echo
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def benchmark(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Tables, picture, report and enhanced files."),
+        output_option("DIR", "Tables, picture, report and enhanced files."),
     ] = Path("benchmark_report"),
     model: Annotated[
         list[str] | None,
@@ -56,16 +57,7 @@ def benchmark(
         Path,
         typer.Option("--environments", metavar="DIR", help="Where the peers are installed."),
     ] = Path("~/.cache/audio_enh/benchmark"),
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            "-j",
-            min=1,
-            show_default=False,
-            help="Processes that measure; one per core by default. Enhancing takes one core.",
-        ),
-    ] = None,
+    workers: Workers = None,
     time_again: Annotated[
         bool,
         typer.Option(
@@ -76,7 +68,7 @@ def benchmark(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Measure anew instead of going on with an earlier run.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+    quiet: QuietTable = False,
 ) -> None:
     """Compare the shipped models with RNNoise, DeepFilterNet and others, in quality and cost.
 

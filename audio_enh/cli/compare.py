@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from audio_enh.cli._options import output_option
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
@@ -27,9 +28,7 @@ def compare(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", show_default=False, help="Write it as .json or .md too."
-        ),
+        output_option("FILE", "Write it as .json or .md too."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audio_enh.cli._options import Model, output_option
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import DependencyError, UserError
 
@@ -21,10 +22,8 @@ FILES = ("noisy.wav", "enhanced.wav", "clean.wav", "before_after.png")
 
 def demo(
     sample: Annotated[str, typer.Argument(help=f"Which recording: {', '.join(SAMPLES)}.")] = "rain",
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.")] = Path(
-        "demo"
-    ),
-    model: Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", show_default=False)] = None,
+    output: Annotated[Path, output_option("DIR", "Where to write.")] = Path("demo"),
+    model: Model = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that another program made.")
     ] = False,

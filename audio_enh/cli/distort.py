@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audio_enh.cli._options import Quiet, output_option
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
@@ -30,12 +31,9 @@ def distort(
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT",
-            show_default=False,
-            help="Output file, or folder for several inputs; - for WAV on stdout.",
+        output_option(
+            "OUT",
+            "Output file, or folder for several inputs; - for WAV on stdout.",
         ),
     ] = None,
     chain: Annotated[
@@ -93,7 +91,7 @@ def distort(
     list_all: Annotated[
         bool, typer.Option("--list", help="List the distortions, their parameters and ranges, and exit.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Damage recordings: 55 distortions, by name or at random.
 

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audio_enh.cli._options import (
+    Device,
+    MaxAttenuation,
+    Model,
+    Quiet,
+    Strength,
+    output_option,
+    with_options_of,
+)
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
+from audio_enh.options import DEFAULT_SAMPLING, EnhanceOptions, FileOptions, SamplingOptions
 
 if TYPE_CHECKING:
     from audio_enh.cli._plan import Plan
@@ -30,13 +40,7 @@ class Channels(str, Enum):
     INDEPENDENT = "independent"
 
 
-class Combine(str, Enum):
-    """How the draws of a generative model become one output."""
-
-    MEAN = "mean"
-    MEDIAN = "median"
-
-
+@with_options_of(SamplingOptions, GENERATIVE)
 def enhance(
     inputs: Annotated[
         list[str],
@@ -48,34 +52,15 @@ def enhance(
     ],
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT",
-            show_default=False,
-            help="Output file, or folder for several inputs; - for WAV on stdout. "
+        output_option(
+            "OUT",
+            "Output file, or folder for several inputs; - for WAV on stdout. "
             "Without it, talk.wav becomes talk_enhanced.wav and folder talks talks_enhanced.",
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            show_default=False,
-            help="A name of `audio-enh models`, a folder, or hf://user/repo; causal-unet-16k if not given.",
-        ),
-    ] = None,
-    device: Annotated[
-        str, typer.Option("--device", rich_help_panel=SPEED, help="auto, cpu, cuda, cuda:N or mps.")
-    ] = "auto",
-    strength: Annotated[
-        float,
-        typer.Option(
-            "--strength", min=0.0, max=1.0, help="0 leaves the input as it is, 1 is fully enhanced."
-        ),
-    ] = 1.0,
+    model: Model = None,
+    device: Device = "auto",
+    strength: Strength = 1.0,
     channels: Annotated[
         Channels,
         typer.Option(
@@ -84,16 +69,7 @@ def enhance(
             "itself; auto links the channels of one scene.",
         ),
     ] = Channels.AUTO,
-    max_attenuation: Annotated[
-        float | None,
-        typer.Option(
-            "--max-attenuation",
-            min=0.0,
-            metavar="DB",
-            show_default=False,
-            help="Turn no sound down by more than so many dB.",
-        ),
-    ] = None,
+    max_attenuation: MaxAttenuation = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -121,68 +97,13 @@ def enhance(
             help="Use what is there of files that are cut short or damaged, and fill holes of hours.",
         ),
     ] = False,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            "--steps",
-            rich_help_panel=GENERATIVE,
-            min=0,
-            show_default=False,
-            help="Number of steps of the sampler; fewer are faster. By default the model's own. "
-            "UNIVERSE takes 0: its first estimate, in one pass.",
-        ),
-    ] = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            "--sampler",
-            rich_help_panel=GENERATIVE,
-            metavar="NAME",
-            show_default=False,
-            help="One of ode, ode_heun, ode_guarded, sde, pc, pf_heun or pf_rk45, as the model's process allows. "
-            "By default the model's own.",
-        ),
-    ] = None,
-    sampler_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--sampler-option",
-            metavar="KEY=VALUE",
-            show_default=False,
-            rich_help_panel=GENERATIVE,
-            help="Another option of the sampler, such as snr=0.4, corrector_steps=2 or grid=karras; may be given "
-            "several times.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            rich_help_panel=GENERATIVE,
-            show_default=False,
-            help="Seed of the noise that is drawn, 0 if not given. The same seed gives the same output.",
-        ),
-    ] = None,
-    samples: Annotated[
-        int,
-        typer.Option(
-            "--samples",
-            rich_help_panel=GENERATIVE,
-            min=1,
-            help="Number of draws that are combined into the output. If the model's own sampler draws no noise, one "
-            "that does is taken.",
-        ),
-    ] = 1,
-    combine: Annotated[
-        Combine,
-        typer.Option("--combine", rich_help_panel=GENERATIVE, help="How the draws become one output."),
-    ] = Combine.MEAN,
+    sampling: SamplingOptions = DEFAULT_SAMPLING,
     uncertainty: Annotated[
         bool,
         typer.Option(
             "--uncertainty",
             rich_help_panel=GENERATIVE,
-            help="With --samples: write how far the draws disagree beside the output, where the model may be "
+            help="With --draws: write how far the draws disagree beside the output, where the model may be "
             "inventing speech, as NAME.uncertainty.csv and .png.",
         ),
     ] = False,
@@ -221,9 +142,7 @@ def enhance(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", rich_help_panel=RUNNING, help="Only list what would become what.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", rich_help_panel=RUNNING, help="Say nothing but errors.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Remove noise from recordings.
 
@@ -258,20 +177,12 @@ def enhance(
             plan,
             model,
             device,
-            {
-                "strength": strength,
-                "max_attenuation": max_attenuation,
-                "steps": steps,
-                "sampler": sampler,
-                "seed": seed,
-                "samples": samples,
-                "combine": combine.value,
-                "uncertainty": uncertainty,
-                "allow_truncated": allow_truncated,
-                "track": track,
-                "channel_mode": channels.value,
-                "sampler_options": _key_values(sampler_option or []),
-            },
+            FileOptions(
+                EnhanceOptions(strength, max_attenuation, channels.value, sampling),
+                uncertainty=uncertainty,
+                allow_truncated=allow_truncated,
+                track=track,
+            ),
             windows_per_call=batch,
             threads=threads,
             overwrite=overwrite,
@@ -281,31 +192,11 @@ def enhance(
         )
 
 
-#: Options that only generative models take.
-SAMPLING = ("seed", "sampler", "steps", "samples", "combine", "sampler_options")
-
-
-def _key_values(words: list[str]) -> dict[str, int | float | str]:
-    """``KEY=VALUE`` words as a dictionary, numbers as such."""
-    values: dict[str, int | float | str] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not (key and equals and text):
-            raise UserError(f"--sampler-option {word}: give KEY=VALUE, as in snr=0.4")
-        for kind in (int, float, str):
-            try:
-                values[key] = kind(text)
-            except ValueError:
-                continue
-            break
-    return values
-
-
 def _enhance(
     plan: Plan,
     model: str | None,
     device: str,
-    options: dict[str, Any],
+    options: FileOptions,
     *,
     windows_per_call: int | None,
     threads: int | None,
@@ -319,8 +210,8 @@ def _enhance(
 
     if plan.single and plan.jobs[0].done and not overwrite:
         raise UserError(f"{plan.jobs[0].target} exists already: add --overwrite, or choose another output")
-    if options["uncertainty"] and options["samples"] < 2:
-        raise UserError("--uncertainty needs --samples 2 or more: it is how far the draws are apart")
+    if options.uncertainty and options.enhance.sampling.draws < 2:
+        raise UserError("--uncertainty needs --draws 2 or more: it is how far the draws are apart")
     if report is not None and report.suffix.lower() != ".json":
         raise UserError(f"--report {report}: name a .json file")
     name = DEFAULT_MODEL if model is None else model
@@ -342,7 +233,7 @@ def _enhance(
         report = plan.folder / REPORT_NAME
     if report is not None:
         check_report(report, overwrite)
-    if options["uncertainty"]:
+    if options.uncertainty:
         fresh = [job.target for job in plan.jobs if not job.done and not job.piped]
         check_replaceable((path for target in fresh for path in curve_paths(target)), overwrite)
     batch = Batch(
@@ -359,7 +250,7 @@ def _enhance(
             if threads is not None:
                 torch.set_num_threads(threads)
             enhancer = Enhancer(loaded, config, windows_per_call=windows_per_call)
-            enhancer.check_options(**{name: options[name] for name in SAMPLING})
+            enhancer.check_options(options.enhance)
             settings |= {"weights_sha256": config.get("sha256"), "device": str(enhancer.device)}
             settings |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
             settings |= {"batch": enhancer.windows_per_call}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audio_enh.cli._options import Device, QuietTable, Workers, output_option
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
@@ -60,7 +61,7 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Report, rows and enhanced files."),
+        output_option("DIR", "Report, rows and enhanced files."),
     ] = Path("evaluation"),
     metrics: Annotated[
         str | None,
@@ -132,23 +133,12 @@ def evaluate(
             help="Of generative models; repeat it to see the spread over seeds.",
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="For models: auto, cpu, cuda, cuda:N or mps.")
-    ] = "auto",
+    device: Device = "auto",
     threads: Annotated[
         int | None,
         typer.Option("--threads", min=1, show_default=False, help="CPU threads of a model."),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            "-j",
-            min=1,
-            show_default=False,
-            help="Processes that measure; one per core by default.",
-        ),
-    ] = None,
+    workers: Workers = None,
     clips: Annotated[
         int, typer.Option("--clips", min=0, help="Worst files that the page shows with sound; 0: none.")
     ] = 10,
@@ -158,7 +148,7 @@ def evaluate(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with code 1 when a file lacks a score.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+    quiet: QuietTable = False,
 ) -> None:
     """Measure enhanced speech, with intervals, paired tests and a report.
 

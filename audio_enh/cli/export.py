@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audio_enh.cli._options import output_option
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import DependencyError, UserError
 
@@ -22,12 +23,10 @@ def export(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            show_default=False,
-            help="Where to write; by default model.onnx (model-int8.onnx) beside the weights, where live finds it.",
+        output_option(
+            "FILE",
+            "Where to write; by default model.onnx (model-int8.onnx) beside the weights, where live finds "
+            "it.",
         ),
     ] = None,
     batch: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from audio_enh.cli._options import output_option
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
@@ -21,9 +22,7 @@ def import_checkpoint(
     ],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="NAME", show_default=False, help="Folder to make: --model's NAME."
-        ),
+        output_option("NAME", "Folder to make: --model's NAME."),
     ],
     description: Annotated[
         str, typer.Option("--description", help="For `info` in config.yaml: where it is from.")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer.core import TyperCommand
 
+from audio_enh.cli._options import MaxAttenuation, Strength, output_option
 from audio_enh.cli._terminal import echo
 from audio_enh.errors import UserError
 
@@ -60,12 +61,9 @@ def live(
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DEVICE",
-            show_default=False,
-            help="Headphones or loudspeaker, in the same way; none to play nothing.",
+        output_option(
+            "DEVICE",
+            "Headphones or loudspeaker, in the same way; none to play nothing.",
         ),
     ] = None,
     virtual_mic: Annotated[
@@ -77,22 +75,8 @@ def live(
             help="Be a microphone that other programs can choose, instead of playing. Removed at the end.",
         ),
     ] = None,
-    strength: Annotated[
-        float,
-        typer.Option(
-            "--strength", min=0.0, max=1.0, help="0 leaves the input as it is, 1 is fully enhanced."
-        ),
-    ] = 1.0,
-    max_attenuation: Annotated[
-        float | None,
-        typer.Option(
-            "--max-attenuation",
-            min=0.0,
-            metavar="DB",
-            show_default=False,
-            help="Turn no sound down by more than so many dB.",
-        ),
-    ] = None,
+    strength: Strength = 1.0,
+    max_attenuation: MaxAttenuation = None,
     record: Annotated[
         Path | None,
         typer.Option("--record", metavar="FILE", show_default=False, help="Record what is heard."),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,19 +16,21 @@ from torch import Tensor
 
 from audio_enh.dsp.drywet import wet_weight
 from audio_enh.errors import UserError
-from audio_enh.inference.generative import GenerativeRunner, SamplingOptions
-from audio_enh.inference.linked import CHANNEL_MODES, ChannelMode, ChannelRunner
+from audio_enh.inference.generative import GenerativeRunner, check_sampling
+from audio_enh.inference.linked import ChannelRunner
 from audio_enh.inference.pool import WindowPool
 from audio_enh.inference.runners import CausalRunner, ModelRunner, WindowRunner
 from audio_enh.inference.stream import EnhanceStream, check_finite
 from audio_enh.inference.uncertainty import UncertaintyCurve
 from audio_enh.models.base import MAX_RATE, MIN_RATE, CausalModel, EnhancementModel
 from audio_enh.models.generative import GenerativeModel
+from audio_enh.options import CHANNEL_MODES, DEFAULTS, EnhanceOptions, SamplingOptions
 
 # What the user gives is what comes back.
 Array = TypeVar("Array", NDArray[np.floating], Tensor)
 
 MAX_CHANNELS = 256
+EIGHT_DRAWS = EnhanceOptions(sampling=SamplingOptions(draws=8))
 
 
 class Enhancer:
@@ -104,19 +107,7 @@ class Enhancer:
         return self
 
     def enhance(
-        self,
-        audio: Array,
-        sample_rate: int,
-        *,
-        strength: float = 1.0,
-        max_attenuation: float | None = None,
-        seed: int | None = None,
-        sampler: str | None = None,
-        steps: int | None = None,
-        samples: int = 1,
-        combine: Literal["mean", "median"] = "mean",
-        sampler_options: Mapping[str, Any] | None = None,
-        channel_mode: ChannelMode = "auto",
+        self, audio: Array, sample_rate: int, options: EnhanceOptions = DEFAULTS, **changes: Any
     ) -> Array:
         """Enhance a whole signal.
 
@@ -124,17 +115,10 @@ class Enhancer:
             audio: floating-point numpy array or torch tensor, ``(samples,)`` or ``(channels, samples)``, full
                 scale is 1; any length, 0 samples too.
             sample_rate: of ``audio``, in Hz.
-            strength: 0 gives the input back, to the bit; 1 the enhanced signal; between them the output is
-                ``input + strength * (enhanced - input)``.
-            max_attenuation: let no sound be turned down by more than so many dB, 0 or more. The weight of
-                the enhanced signal is at most ``1 - 10 ** (-max_attenuation / 20)``, so that what the model
-                removes stays in the output, that much quieter.
-            seed: of a generative model's noise, 0 if None; the models without noise of their own do not use it.
-            sampler, steps, samples, combine, sampler_options: of generative models only, see
-                :class:`SamplingOptions`.
-            channel_mode: ``linked`` enhances the channels' sum and does to each of them what that did to the sum, see
-                :mod:`audio_enh.inference.linked`; ``independent`` enhances each by itself; ``auto`` links channels
-                that have enough in common.
+            options: what can be chosen, see :class:`EnhanceOptions`.
+            changes: options by their names, instead of those in ``options``: ``strength``, ``max_attenuation``,
+                ``channel_mode``, and of generative models ``steps``, ``sampler``, ``sampler_options``, ``seed``,
+                ``draws`` and ``combine`` (:class:`SamplingOptions`).
 
         Returns:
             The enhanced signal: type, dtype, device, shape and alignment (0 samples of delay) of ``audio``.
@@ -142,101 +126,90 @@ class Enhancer:
 
         Raises:
             UserError: integers, NaN or infinite samples, a wrong shape, or an option out of range.
+            TypeError: there is no such option.
         """
-        options = SamplingOptions(seed, sampler, steps, samples, combine, sampler_options)
-        return self._enhance(audio, sample_rate, options, strength, max_attenuation, channel_mode)[0]
+        return self._enhance(audio, sample_rate, options.changed(**changes))[0]
 
     def enhance_with_uncertainty(
-        self,
-        audio: Array,
-        sample_rate: int,
-        *,
-        samples: int = 8,
-        strength: float = 1.0,
-        max_attenuation: float | None = None,
-        seed: int | None = None,
-        sampler: str | None = None,
-        steps: int | None = None,
-        combine: Literal["mean", "median"] = "mean",
-        sampler_options: Mapping[str, Any] | None = None,
-        channel_mode: ChannelMode = "auto",
+        self, audio: Array, sample_rate: int, options: EnhanceOptions = EIGHT_DRAWS, **changes: Any
     ) -> tuple[Array, UncertaintyCurve]:
         """Enhance a whole signal by several draws of a generative model, and tell where they disagree.
 
-        Where they do, the model may be inventing speech. Arguments as in :meth:`enhance`; ``samples`` is at least 2.
+        Where they do, the model may be inventing speech. Arguments as in :meth:`enhance`; ``draws`` is at least 2,
+        and 8 if neither ``options`` nor ``draws`` is given.
 
         Returns:
             The enhanced signal, and the draws' spread over time.
         """
-        if samples < 2:
-            raise UserError(f"uncertainty takes at least 2 samples, not {samples}")
-        options = SamplingOptions(seed, sampler, steps, samples, combine, sampler_options)
-        enhanced, curve = self._enhance(audio, sample_rate, options, strength, max_attenuation, channel_mode)
+        options = options.changed(**changes)
+        if options.sampling.draws < 2:
+            raise UserError(f"uncertainty takes at least 2 draws, not {options.sampling.draws}")
+        enhanced, curve = self._enhance(audio, sample_rate, options)
         return enhanced, curve or UncertaintyCurve(0.02, np.zeros(0), np.zeros(0))
 
     def stream(
         self,
         sample_rate: int,
         channels: int = 1,
+        options: EnhanceOptions = DEFAULTS,
         *,
-        strength: float = 1.0,
-        max_attenuation: float | None = None,
-        seed: int | None = None,
-        sampler: str | None = None,
-        steps: int | None = None,
-        samples: int = 1,
-        combine: Literal["mean", "median"] = "mean",
-        sampler_options: Mapping[str, Any] | None = None,
-        channel_mode: ChannelMode = "auto",
         on_step: Callable[[float], None] | None = None,
         pool: WindowPool | None = None,
+        **changes: Any,
     ) -> EnhanceStream:
         """Enhance a signal block by block, with memory that does not grow with its length.
 
         Output waits for a whole step (``block_seconds``) or window, and of several channels, unless they are
         ``independent``, for the first 10 s of sound; for live sound, in steps of one hop, see
-        :mod:`audio_enh.streaming`. Options as in :meth:`enhance`.
+        :mod:`audio_enh.streaming`.
 
         Args:
+            sample_rate: of the signal, in Hz.
+            channels: number of its channels.
+            options: what can be chosen, see :class:`EnhanceOptions`.
             on_step: of generative models, told after each step of the sampler how many seconds of the signal are
                 done.
             pool: shared with other streams, so that windows of several signals are enhanced together; by default
                 one of its own, of ``windows_per_call``. Of no use to causal models.
+            changes: options by their names, as :meth:`enhance` takes them; deprecated here.
 
         Returns:
             An object with ``process(block) -> block`` and ``flush() -> block``, blocks being float32 arrays
             ``(channels, n)``.
         """
-        options = SamplingOptions(seed, sampler, steps, samples, combine, sampler_options)
-        return self._stream(
-            sample_rate, channels, options, strength, max_attenuation, channel_mode, on_step, pool
+        if changes:
+            message = "Enhancer.stream takes EnhanceOptions; single options will go with the next release"
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            options = options.changed(**changes)
+        if options.channel_mode not in CHANNEL_MODES:
+            raise UserError(f"no channel_mode {options.channel_mode!r}: choose {', '.join(CHANNEL_MODES)}")
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise UserError(
+                f"{channels} channels: give audio as (channels, samples), 1 to {MAX_CHANNELS} channels"
+            )
+        self.check_options(options)
+        return EnhanceStream(
+            functools.partial(self._runner, channels, options, on_step, pool),
+            model_rate=self.sample_rate,
+            sample_rate=_checked_rate(sample_rate),
+            channels=channels,
+            wet=wet_weight(options.strength, options.max_attenuation),
+            device=self.device,
         )
 
-    def check_options(
-        self,
-        *,
-        seed: int | None = None,
-        sampler: str | None = None,
-        steps: int | None = None,
-        samples: int = 1,
-        combine: Literal["mean", "median"] = "mean",
-        sampler_options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Raise the UserError now that :meth:`enhance` would raise with such options."""
-        SamplingOptions(seed, sampler, steps, samples, combine, sampler_options).check(self.model)
+    def check_options(self, options: EnhanceOptions = DEFAULTS, **changes: Any) -> None:
+        """Raise now the UserError that :meth:`enhance` would raise for options that do not fit the model."""
+        check_sampling(options.changed(**changes).sampling, self.model)
 
     def _enhance(
         self,
         audio: Array,
         sample_rate: int,
-        options: SamplingOptions,
-        strength: float,
-        max_attenuation: float | None,
-        channel_mode: ChannelMode,
+        options: EnhanceOptions,
     ) -> tuple[Array, UncertaintyCurve | None]:
         samples = _as_channels(audio)
         check_finite(samples, sample_rate=_checked_rate(sample_rate))
-        stream = self._stream(sample_rate, samples.shape[0], options, strength, max_attenuation, channel_mode)
+        stream = self.stream(sample_rate, samples.shape[0], options)
         if stream.wet == 0 or samples.size == 0:
             return (audio.clone() if isinstance(audio, Tensor) else audio.copy()), None
         # Blocks, so that memory beside the two signals stays small.
@@ -253,47 +226,20 @@ class Enhancer:
             return torch.from_numpy(enhanced).to(audio), stream.uncertainty
         return enhanced.astype(audio.dtype, copy=False), stream.uncertainty
 
-    def _stream(
-        self,
-        sample_rate: int,
-        channels: int,
-        options: SamplingOptions,
-        strength: float,
-        max_attenuation: float | None,
-        channel_mode: ChannelMode,
-        on_step: Callable[[float], None] | None = None,
-        pool: WindowPool | None = None,
-    ) -> EnhanceStream:
-        if channel_mode not in CHANNEL_MODES:
-            raise UserError(f"no channel_mode {channel_mode!r}: choose {', '.join(CHANNEL_MODES)}")
-        if not 1 <= channels <= MAX_CHANNELS:
-            raise UserError(
-                f"{channels} channels: give audio as (channels, samples), 1 to {MAX_CHANNELS} channels"
-            )
-        options.check(self.model)
-        return EnhanceStream(
-            functools.partial(self._runner, channels, options, on_step, pool, channel_mode),
-            model_rate=self.sample_rate,
-            sample_rate=_checked_rate(sample_rate),
-            channels=channels,
-            wet=wet_weight(strength, max_attenuation),
-            device=self.device,
-        )
-
     def _runner(
         self,
         channels: int,
-        options: SamplingOptions,
+        options: EnhanceOptions,
         on_step: Callable[[float], None] | None,
         pool: WindowPool | None,
-        channel_mode: ChannelMode = "independent",
     ) -> ModelRunner:
-        if channels > 1 and channel_mode != "independent":
+        if channels > 1 and options.channel_mode != "independent":
+            apart = options.changed(channel_mode="independent")
 
             def make_runner(batch: int) -> ModelRunner:
-                return self._runner(batch, options, on_step, pool)
+                return self._runner(batch, apart, on_step, pool)
 
-            return ChannelRunner(make_runner, channels, self.sample_rate, channel_mode)
+            return ChannelRunner(make_runner, channels, self.sample_rate, options.channel_mode)
         if isinstance(self.model, CausalModel):
             # Channels are a batch: with more of them shorter steps keep the memory where it is.
             seconds = self.block_seconds / channels
@@ -303,7 +249,7 @@ class Enhancer:
             return GenerativeRunner(
                 self.model,
                 channels,
-                options,
+                options.sampling,
                 window_seconds=self.window_seconds,
                 overlap_seconds=self.overlap_seconds,
                 pool=pool,

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
 from audio_enh.errors import UserError
 from audio_enh.inference.band import UpperBand
 from audio_enh.inference.enhancer import Enhancer
-from audio_enh.inference.linked import ChannelMode
 from audio_enh.inference.pool import WindowPool
 from audio_enh.io import AtomicTarget, AudioInfo, AudioReader, AudioWriter, count_tracks
 from audio_enh.io.atomic import remove_leftovers
 from audio_enh.io.discover import shorten_name
 from audio_enh.io.remux import holds_several_tracks
 from audio_enh.models.generative import GenerativeModel
+from audio_enh.options import DEFAULT_FILES, FileOptions
 
 
 @dataclass(frozen=True)
@@ -53,42 +52,11 @@ def curve_paths(target: str | Path) -> tuple[Path, Path]:
     return csv, png
 
 
-@dataclass(frozen=True)
-class FileOptions:
-    """What can be chosen when files are enhanced.
-
-    Attributes:
-        seed, strength, max_attenuation, sampler, steps, samples, combine, sampler_options, channel_mode: see
-            :meth:`Enhancer.enhance`.
-        uncertainty: write how far the draws of a generative model are apart as well, see :func:`curve_paths`.
-        allow_truncated: use what is there of a source that is cut short or damaged, with a warning.
-        track: which sound of a source that has several: its number from 1, title or language, or ``all``, one after
-            the other. By default the one that players choose. The others are kept as they are, where the target has
-            a place for them.
-    """
-
-    seed: int | None = None
-    strength: float = 1.0
-    max_attenuation: float | None = None
-    sampler: str | None = None
-    steps: int | None = None
-    samples: int = 1
-    combine: Literal["mean", "median"] = "mean"
-    channel_mode: ChannelMode = "auto"
-    uncertainty: bool = False
-    allow_truncated: bool = False
-    track: str | None = None
-    sampler_options: Mapping[str, Any] | None = None
-
-
-DEFAULTS = FileOptions()
-
-
 def enhance_file(
     enhancer: Enhancer,
     source: str | Path,
     target: str | Path,
-    options: FileOptions = DEFAULTS,
+    options: FileOptions = DEFAULT_FILES,
     *,
     on_block: Callable[[float], None] | None = None,
 ) -> FileStats:
@@ -121,7 +89,7 @@ MAX_OPEN = 64
 def enhance_files(
     enhancer: Enhancer,
     files: Iterable[tuple[str | Path, str | Path]],
-    options: FileOptions = DEFAULTS,
+    options: FileOptions = DEFAULT_FILES,
     *,
     on_block: Callable[[int, float], None] | None = None,
     on_open: Callable[[int, AudioInfo], None] | None = None,
@@ -266,8 +234,8 @@ def _enhance_track(
     on_open: Callable[[AudioInfo], None] | None,
 ) -> Generator[bool, None, FileStats]:
     """Yields after every block; True where only windows in the pool are still to be done."""
-    if options.uncertainty and (options.samples < 2 or str(target) == "-"):
-        raise UserError("the uncertainty takes 2 samples or more, and a file as output to stand beside")
+    if options.uncertainty and (options.enhance.sampling.draws < 2 or str(target) == "-"):
+        raise UserError("the uncertainty takes 2 draws or more, and a file as output to stand beside")
     generative = isinstance(enhancer.model, GenerativeModel)
     with AudioReader(source, allow_truncated=options.allow_truncated, track=options.track) as reader:
         info = reader.info
@@ -276,15 +244,7 @@ def _enhance_track(
         stream = enhancer.stream(
             info.sample_rate,
             info.channels,
-            strength=options.strength,
-            max_attenuation=options.max_attenuation,
-            seed=options.seed,
-            sampler=options.sampler,
-            steps=options.steps,
-            samples=options.samples,
-            combine=options.combine,
-            channel_mode=options.channel_mode,
-            sampler_options=options.sampler_options,
+            options.enhance,
             # Reading runs ahead of a sampler by a window, and one window may take minutes.
             on_step=on_block,
             pool=pool,
@@ -307,7 +267,7 @@ def _enhance_track(
         stream.uncertainty.write_csv(table)
         stream.uncertainty.write_png(picture, title=Path(target).name)
     lost: tuple[str, ...] = ()
-    if upper.audible and options.strength == 1 and options.max_attenuation is None:
+    if upper.audible and options.enhance.strength == 1 and options.enhance.max_attenuation is None:
         lost = (
             f"sound above {upper.edge / 1000:g} kHz is lost, where this model hears nothing; "
             "--strength 0.9 keeps a tenth of the original, with its treble",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,79 +19,53 @@ from audio_enh.inference.runners import WindowRunner
 from audio_enh.inference.uncertainty import UncertaintyCurve, UncertaintyMeter
 from audio_enh.models.base import EnhancementModel
 from audio_enh.models.generative import GenerativeModel
+from audio_enh.options import SamplingOptions
 
 
-@dataclass(frozen=True)
-class SamplingOptions:
-    """What can be chosen when a generative model runs.
-
-    Attributes:
-        seed: of the noise; the same seed gives the same output. None is 0.
-        sampler: one of the model's ``sampler_names``; None is the model's own; for several draws, the first with
-            noise where that has none.
-        steps: of the sampler; None is the model's own number.
-        samples: number of draws.
-        combine: whether their mean or their median, sample by sample, is the output.
-        sampler_options: further ones of the sampler, such as ``{"snr": 0.4, "corrector_steps": 2}`` of ``pc``; the
-            others are the model's.
-    """
-
-    seed: int | None = None
-    sampler: str | None = None
-    steps: int | None = None
-    samples: int = 1
-    combine: Literal["mean", "median"] = "mean"
-    # A mapping has no hash, by which calls of one kind are found.
-    sampler_options: Mapping[str, Any] | None = field(default=None, hash=False)
-
-    def check(self, model: EnhancementModel) -> None:
-        """Raise a UserError where the options do not fit the model."""
-        if not isinstance(model, GenerativeModel):
-            given = [
-                name
-                for name, default in (
-                    ("sampler", None),
-                    ("steps", None),
-                    ("samples", 1),
-                    ("sampler_options", None),
-                )
-                if (getattr(self, name) or default) != default
-            ]
-            if given:
-                raise UserError(
-                    f"{' and '.join(given)}: only for models that draw their output, not for {type(model).__name__}"
-                )
-            return
-        if self.sampler is not None and self.sampler not in model.sampler_names:
-            raise UserError(f"no sampler {self.sampler!r}: choose {', '.join(model.sampler_names)}")
-        if self.steps is not None and self.steps < model.least_steps:
-            raise UserError(f"steps must be at least {model.least_steps}, not {self.steps}")
-        if self.samples < 1:
-            raise UserError(f"samples must be at least 1, not {self.samples}")
-        if self.combine not in ("mean", "median"):
-            raise UserError(f"combine must be mean or median, not {self.combine!r}")
-        sampler = self.sampler_for(model) if self.samples > 1 else self.sampler
-        try:
-            model.check_sampling(sampler, self.sampler_options or {})
-        except ValueError as error:
-            raise UserError(str(error)) from error
-
-    def sampler_for(self, model: GenerativeModel) -> str | None:
-        """The sampler to use, None for the model's own; a UserError where several draws would all be equal."""
-        if self.samples == 1 or model.draws_differ(self.sampler, self.steps):
-            return self.sampler
-        noisy = [name for name in model.sampler_names if model.draws_differ(name, self.steps)]
-        if noisy and self.sampler is None:
-            return noisy[0]
-        if noisy:
-            why = f"sampler {self.sampler!r} draws no noise: choose {', '.join(noisy)}"
-        else:
-            enough = next(
-                (n for n in range(1, 9) if any(model.draws_differ(name, n) for name in model.sampler_names)),
-                None,
+def check_sampling(options: SamplingOptions, model: EnhancementModel) -> None:
+    """Raise a UserError where the options do not fit the model."""
+    if not isinstance(model, GenerativeModel):
+        given = [
+            option.name
+            for option in dataclasses.fields(options)
+            if not option.metadata.get("common")
+            and (getattr(options, option.name) or option.default) != option.default
+        ]
+        if given:
+            raise UserError(
+                f"{' and '.join(given)}: only for models that draw their output, not for {type(model).__name__}"
             )
-            why = "this model draws no noise" + (f" in so few steps: add --steps {enough}" if enough else "")
-        raise UserError(f"{self.samples} samples would all be equal, {why}")
+        return
+    if options.sampler is not None and options.sampler not in model.sampler_names:
+        raise UserError(f"no sampler {options.sampler!r}: choose {', '.join(model.sampler_names)}")
+    if options.steps is not None and options.steps < model.least_steps:
+        raise UserError(f"steps must be at least {model.least_steps}, not {options.steps}")
+    if options.draws < 1:
+        raise UserError(f"draws must be at least 1, not {options.draws}")
+    if options.combine not in ("mean", "median"):
+        raise UserError(f"combine must be mean or median, not {options.combine!r}")
+    try:
+        model.check_sampling(sampler_for(options, model), options.sampler_options or {})
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def sampler_for(options: SamplingOptions, model: GenerativeModel) -> str | None:
+    """The sampler to use, None for the model's own; a UserError where several draws would all be equal."""
+    if options.draws == 1 or model.draws_differ(options.sampler, options.steps):
+        return options.sampler
+    noisy = [name for name in model.sampler_names if model.draws_differ(name, options.steps)]
+    if noisy and options.sampler is None:
+        return noisy[0]
+    if noisy:
+        why = f"sampler {options.sampler!r} draws no noise: choose {', '.join(noisy)}"
+    else:
+        enough = next(
+            (n for n in range(1, 9) if any(model.draws_differ(name, n) for name in model.sampler_names)),
+            None,
+        )
+        why = "this model draws no noise" + (f" in so few steps: add --steps {enough}" if enough else "")
+    raise UserError(f"{options.draws} draws would all be equal, {why}")
 
 
 @dataclass(frozen=True)
@@ -105,27 +79,19 @@ class Draws:
     options: SamplingOptions
 
     def __call__(self, audio: Tensor, starts: Sequence[int], tell: Callable[[float], None]) -> Tensor:
-        samples = self.options.samples
+        options = dataclasses.replace(self.options, sampler=sampler_for(self.options, self.model))
         draws = []
-        for number in range(samples):
+        for number in range(options.draws):
 
             def on_step(done: int, steps: int, earlier: int = number) -> None:
-                tell((earlier + done / steps) / samples)
+                tell((earlier + done / steps) / options.draws)
 
-            draw = self.model.draw(
-                audio,
-                starts,
-                seed=mix(self.options.seed or 0, number),
-                sampler=self.options.sampler_for(self.model),
-                steps=self.options.steps,
-                sampler_options=self.options.sampler_options,
-                on_step=on_step,
-            )
-            draws.append(draw)
+            seeded = dataclasses.replace(options, seed=mix(options.seed or 0, number))
+            draws.append(self.model.draw(audio, starts, seeded, on_step=on_step))
         drawn = torch.stack(draws)
-        if samples == 1:
+        if options.draws == 1:
             return drawn
-        middle = drawn.mean(dim=0) if self.options.combine == "mean" else _median(drawn)
+        middle = drawn.mean(dim=0) if options.combine == "mean" else _median(drawn)
         return torch.stack([middle, drawn.std(dim=0)])
 
 
@@ -186,7 +152,7 @@ class GenerativeRunner:
         self._leveller = Leveller(model.level, batch, rate)
         self._levels: deque[Tensor] = deque()  # of the samples that wait for their output
         self._done = 0.0  # seconds, for on_step
-        self._meter = UncertaintyMeter(rate) if options.samples > 1 else None
+        self._meter = UncertaintyMeter(rate) if options.draws > 1 else None
         self._ended = False
         self.uncertainty: UncertaintyCurve | None = None  # after flush
 

@@ -9,7 +9,6 @@ differences between channels are left as they are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -18,9 +17,7 @@ from torch import Tensor
 
 from audio_enh.inference.runners import ModelRunner
 from audio_enh.inference.uncertainty import UncertaintyCurve
-
-ChannelMode = Literal["auto", "linked", "independent"]
-CHANNEL_MODES: tuple[ChannelMode, ...] = get_args(ChannelMode)
+from audio_enh.options import ChannelMode
 
 #: Channels of :func:`coherence` from here on are one scene.
 COHERENT = 0.4

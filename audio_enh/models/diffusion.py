@@ -20,6 +20,7 @@ from audio_enh.models.base import with_defaults
 from audio_enh.models.generative import GenerativeModel, LevelKind
 from audio_enh.models.lite import LiteUNet
 from audio_enh.models.ncsnpp import NCSNpp
+from audio_enh.options import DEFAULT_SAMPLING, SamplingOptions
 
 #: What a checkpoint calls the backbones.
 NETWORKS: dict[str, type[nn.Module]] = {"lite": LiteUNet, "ncsnpp": NCSNpp}
@@ -133,33 +134,33 @@ class DiffusionEnhancer(GenerativeModel):
         self,
         audio: Tensor,
         noise_for: Callable[[Tensor], Noise],
-        sampler: str | None,
-        steps: int | None,
-        sampler_options: Mapping[str, Any],
+        options: SamplingOptions,
         on_step: OnStep | None,
     ) -> Tensor:
         """See :meth:`GenerativeModel.generate`."""
         y = self.encode(audio)
-        x = self.sample(y, noise_for(y), sampler=sampler, steps=steps, on_step=on_step, **sampler_options)
+        x = self.sample(
+            y,
+            noise_for(y),
+            sampler=options.sampler,
+            steps=options.steps,
+            on_step=on_step,
+            **(options.sampler_options or {}),
+        )
         return self.decode(x, audio.shape[1])
 
     def draw(
         self,
         audio: Tensor,
         starts: Sequence[int],
+        options: SamplingOptions = DEFAULT_SAMPLING,
         *,
-        seed: int = 0,
-        sampler: str | None = None,
-        steps: int | None = None,
-        sampler_options: Mapping[str, Any] | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """See :meth:`GenerativeModel.draw`."""
         frames = [start // self.spectrogram.hop_length for start in starts]
-        options = {} if sampler_options is None else sampler_options
-        return self.generate(
-            audio, lambda y: position_noise(y, seed, frames), sampler, steps, options, on_step
-        )
+        seed = options.seed or 0
+        return self.generate(audio, lambda y: position_noise(y, seed, frames), options, on_step)
 
     def check_sampling(self, sampler: str | None, sampler_options: Mapping[str, Any]) -> None:
         """See :meth:`GenerativeModel.check_sampling`."""

@@ -13,6 +13,7 @@ from audio_enh.diffusion.noise import Noise, seeded_noise
 from audio_enh.diffusion.sampling import OnStep
 from audio_enh.dsp.high_pass import zero_phase_high_pass
 from audio_enh.models.base import EnhancementModel
+from audio_enh.options import DEFAULT_SAMPLING, SamplingOptions
 
 LevelKind = Literal["peak", "rms"]
 
@@ -53,20 +54,16 @@ class GenerativeModel(EnhancementModel):
         audio: Tensor,
         *,
         seed: int | Sequence[int] = 0,
-        sampler: str | None = None,
-        steps: int | None = None,
-        sampler_options: Mapping[str, Any] | None = None,
         on_step: OnStep | None = None,
+        **options: Any,
     ) -> Tensor:
         """Enhance whole signals.
 
         Args:
             audio: ``(batch, samples)``, as for ``forward``.
             seed: of the noise, one for all items or one for each.
-            sampler: another one of ``sampler_names``, with its own defaults.
-            steps: their number, if not the sampler's own, from ``least_steps`` on.
-            sampler_options: further ones of the sampler, see :meth:`check_sampling`.
             on_step: told after every step.
+            options: ``sampler``, ``steps`` and ``sampler_options`` of :class:`SamplingOptions`.
 
         Returns:
             ``(batch, samples)``.
@@ -77,27 +74,23 @@ class GenerativeModel(EnhancementModel):
         if self.high_pass:
             audio = zero_phase_high_pass(audio, self.high_pass, self.sample_rate)
         level = self.measure_level(audio)
-        options = {} if sampler_options is None else sampler_options
-        return (
-            self.generate(audio / level, lambda y: seeded_noise(y, seeds), sampler, steps, options, on_step)
-            * level
-        )
+        chosen = SamplingOptions(**options)
+        return self.generate(audio / level, lambda y: seeded_noise(y, seeds), chosen, on_step) * level
 
     @abstractmethod
     def generate(
         self,
         audio: Tensor,
         noise_for: Callable[[Tensor], Noise],
-        sampler: str | None,
-        steps: int | None,
-        sampler_options: Mapping[str, Any],
+        options: SamplingOptions,
         on_step: OnStep | None,
     ) -> Tensor:
         """Clean signals for noisy ones of level 1, ``(batch, samples)`` both.
 
         Args:
             noise_for: gives the source of noise for the model's representation of ``audio``.
-            sampler, steps, sampler_options, on_step: see :meth:`enhance`.
+            options: the noise and the number of draws are the caller's part of them.
+            on_step: see :meth:`enhance`.
         """
 
     @abstractmethod
@@ -105,11 +98,8 @@ class GenerativeModel(EnhancementModel):
         self,
         audio: Tensor,
         starts: Sequence[int],
+        options: SamplingOptions = DEFAULT_SAMPLING,
         *,
-        seed: int = 0,
-        sampler: str | None = None,
-        steps: int | None = None,
-        sampler_options: Mapping[str, Any] | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Draw clean windows of a recording.
@@ -117,10 +107,8 @@ class GenerativeModel(EnhancementModel):
         Args:
             audio: noisy, ``(batch, samples)``, of level 1 (see :func:`level_from`).
             starts: place of each item's first sample in its recording, multiples of ``grid``.
-            seed: of the recording's noise. Where windows overlap, they have the same.
-            sampler: if not the model's own.
-            steps: number of steps, if not the sampler's own.
-            sampler_options: further ones of the sampler, see :meth:`check_sampling`.
+            options: ``seed`` is that of the recording's noise; where windows overlap, they have the same. The number
+                of draws is the caller's part.
             on_step: told the number of steps done and that of all, after each.
 
         Returns:

@@ -17,6 +17,7 @@ from audio_enh.models.generative import GenerativeModel
 from audio_enh.models.universe_condition import ConditionNetwork
 from audio_enh.models.universe_heads import DecouplingHead, MaskingHead, Mixture, MixtureHead
 from audio_enh.models.universe_score import EmbeddingKind, ScoreNetwork
+from audio_enh.options import DEFAULT_SAMPLING, SamplingOptions
 
 HeadKind = Literal["mixture", "decoupling", "masking"]
 Preconditioning = Literal["none", "edm"]
@@ -172,11 +173,8 @@ class Universe(GenerativeModel):
         self,
         audio: Tensor,
         starts: Sequence[int],
+        options: SamplingOptions = DEFAULT_SAMPLING,
         *,
-        seed: int = 0,
-        sampler: str | None = None,
-        steps: int | None = None,
-        sampler_options: Mapping[str, Any] | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """See :meth:`GenerativeModel.draw`."""
@@ -184,11 +182,10 @@ class Universe(GenerativeModel):
         def noise_for(state: Tensor) -> Noise:
             # Noise belongs to frames: a frame's samples lie along the other axis, then one after another.
             frames = state.unflatten(2, (-1, self.grid)).transpose(2, 3)
-            draw = position_noise(frames, seed, [start // self.grid for start in starts])
+            draw = position_noise(frames, options.seed or 0, [start // self.grid for start in starts])
             return lambda: draw().transpose(2, 3).flatten(2)
 
-        options = {} if sampler_options is None else sampler_options
-        return self.generate(audio, noise_for, sampler, steps, options, on_step)
+        return self.generate(audio, noise_for, options, on_step)
 
     def check_sampling(self, sampler: str | None, sampler_options: Mapping[str, Any]) -> None:
         """See :meth:`GenerativeModel.check_sampling`."""
@@ -209,15 +206,14 @@ class Universe(GenerativeModel):
         self,
         audio: Tensor,
         noise_for: Callable[[Tensor], Noise],
-        sampler: str | None,
-        steps: int | None,
-        sampler_options: Mapping[str, Any],
+        options: SamplingOptions,
         on_step: OnStep | None,
     ) -> Tensor:
         """See :meth:`GenerativeModel.generate`; 0 steps give the condition network's estimate."""
-        sampler = self.sampler_name if sampler is None else sampler
+        sampler = self.sampler_name if options.sampler is None else options.sampler
+        sampler_options = options.sampler_options or {}
         warm = sampler == "warm"
-        steps = self._default_steps(warm) if steps is None else steps
+        steps = self._default_steps(warm) if options.steps is None else options.steps
         self._check_sampling(sampler, steps)
         self.check_sampling(sampler, sampler_options)
         gain = self.signal_level / _RMS_OF_LEVEL_ONE

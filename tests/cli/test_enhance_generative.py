@@ -104,9 +104,9 @@ def test_options_reach_the_sampler(cli, generative: Path, tmp_path: Path) -> Non
         {"sampler": "ode_heun"},
         {"sampler": "sde", "steps": 3},
         {"sampler": "sde", "steps": 3, "seed": 5},
-        {"samples": 3},
-        {"samples": 3, "combine": "median"},
-        {"samples": 3, "steps": 2},
+        {"draws": 3},
+        {"draws": 3, "combine": "median"},
+        {"draws": 3, "steps": 2},
         {"sampler": "ode_guarded"},
         {"sampler": "ode_guarded", "sampler_options": {"guard": 1e-3, "grid": "karras"}},
     ):
@@ -128,7 +128,7 @@ def folder(generative: Path, tmp_path_factory: pytest.TempPathFactory, process) 
     audio = sound(RATE, 1.23)
     audio[:, : RATE // 2] *= 0.01
     write(folder / "talk.wav", audio, RATE, "FLOAT")
-    child = process("enhance", folder / "talk.wav", "--model", generative, "--samples", "4", "--uncertainty")
+    child = process("enhance", folder / "talk.wav", "--model", generative, "--draws", "4", "--uncertainty")
     out, err = child.communicate(timeout=TIMEOUT)
     assert (child.returncode, out, len(err.splitlines())) == (0, b"", 1), err
     return folder
@@ -188,12 +188,12 @@ class TestUncertainty:
         ),
         (("--steps", "0"), ("steps", "at least 1")),
         (("--steps", "-1"), ("--steps",)),
-        (("--samples", "0"), ("--samples",)),
+        (("--draws", "0"), ("--draws",)),
         (("--combine", "max"), ("--combine",)),
-        (("--uncertainty",), ("--samples 2",)),
-        (("--samples", "2", "--uncertainty", "-o", "-"), ("file as output",)),
-        (("--samples", "2", "--sampler", "ode"), ("all be equal", "'ode'", "choose sde")),
-        (("--samples", "2", "--steps", "1"), ("all be equal", "so few steps")),
+        (("--uncertainty",), ("--draws 2",)),
+        (("--draws", "2", "--uncertainty", "-o", "-"), ("file as output",)),
+        (("--draws", "2", "--sampler", "ode"), ("all be equal", "'ode'", "choose sde")),
+        (("--draws", "2", "--steps", "1"), ("all be equal", "so few steps")),
     ],
 )
 def test_options_that_do_not_fit_are_told(
@@ -204,17 +204,29 @@ def test_options_that_do_not_fit_are_told(
     assert names(tmp_path) == ["in.wav"]
 
 
+def test_the_option_of_the_last_release_works_with_a_warning(cli, generative: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.wav", sound(RATE, 0.1))
+    outputs = []
+    for option in ("--samples", "--draws"):
+        target = tmp_path / f"out{option}.wav"
+        result = cli("enhance", source, "-o", target, "--model", generative, option, "2")
+        assert result.code == 0
+        assert ("warning: --samples is now called --draws" in result.err) == (option == "--samples")
+        outputs.append(read(target))
+    np.testing.assert_array_equal(*outputs)
+
+
 def test_draws_of_universe_without_steps_would_be_equal(process, tmp_path: Path) -> None:
     arguments = {"channels": 2, "mel_bands": 16, "embedding_features": 4, "embedding_dimensions": 16}
     save_checkpoint(tmp_path / "universe", Universe(**arguments), {}, arguments=arguments)
     source = write(tmp_path / "in" / "in.wav", sound(RATE, 0.1))
-    options = ("--model", tmp_path / "universe", "--steps", "0", "--samples")
+    options = ("--model", tmp_path / "universe", "--steps", "0", "--draws")
     child = process("enhance", source, *options, "4")
     out, err = child.communicate(timeout=TIMEOUT)
     assert (child.returncode, out) == (2, b"")
     assert (
         err
-        == b"error: 4 samples would all be equal, this model draws no noise in so few steps: add --steps 1\n"
+        == b"error: 4 draws would all be equal, this model draws no noise in so few steps: add --steps 1\n"
     )
     assert names(tmp_path / "in") == ["in.wav"]
 
@@ -244,7 +256,7 @@ def test_memory_does_not_grow_with_the_length(generative: Path, tmp_path: Path) 
 @pytest.mark.slow
 def test_an_hour_fits_in_a_gigabyte(generative: Path, tmp_path: Path) -> None:
     """With its uncertainty and the library that draws it; torch itself takes 500 MB (a build with CUDA)."""
-    options = ("--threads", "1", "--steps", "2", "--samples", "2", "--uncertainty")
+    options = ("--threads", "1", "--steps", "2", "--draws", "2", "--uncertainty")
     source = wav(tmp_path / "60.wav", 3600)
     assert peak_memory(generative, source, tmp_path / "out.wav", *options) < 1000
     assert soundfile.info(tmp_path / "out.wav").frames == 3600 * RATE

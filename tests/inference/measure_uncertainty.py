@@ -1,6 +1,6 @@
 """Whether draws disagree where the model is wrong: prints the table of docs/diffusion.md.
 
-Run as ``python -m tests.inference.measure_uncertainty CLEAN_DIR NOISY_DIR MODEL [--files N] [--samples K]``: mono
+Run as ``python -m tests.inference.measure_uncertainty CLEAN_DIR NOISY_DIR MODEL [--files N] [--draws K]``: mono
 files, paired by name. Correlations are Spearman's, of ranks, over frames of 20 ms within 50 dB of a file's loudest.
 The relative error is made of the true error as the uncertainty is of the spread: ``sqrt(error / (error + power))``,
 power being that of the output. Where the output is quiet both are large, so that the level alone tells something of
@@ -50,7 +50,7 @@ def frames_of(enhancer: audio_enh.Enhancer, clean: Path, noisy: Path, options: a
     target, rate = soundfile.read(clean, dtype="float32")
     audio, _ = soundfile.read(noisy, dtype="float32")
     output, curve = enhancer.enhance_with_uncertainty(
-        audio, rate, samples=options.samples, sampler=options.sampler, steps=options.steps
+        audio, rate, draws=options.draws, sampler=options.sampler, steps=options.steps
     )
     length = round(curve.frame_seconds * rate)
     whole = len(audio) // length
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("noisy", type=Path)
     parser.add_argument("model")
     parser.add_argument("--files", type=int, default=15, help="so many, evenly spaced in the order of names")
-    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--sampler", help="by default one with noise")
     parser.add_argument("--steps", type=int, default=4)
     options = parser.parse_args()

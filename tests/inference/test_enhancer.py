@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 import torch
 
-from audio_enh import Enhancer, UserError
+from audio_enh import EnhanceOptions, Enhancer, UserError
 from audio_enh.errors import CheckpointError
 from audio_enh.inference.enhancer import wet_weight
 
@@ -106,7 +106,7 @@ def test_a_stream_gives_the_same_however_it_is_cut(fir, smoother, rate: int, kin
     enhancer = Enhancer(model, block_seconds=0.25, window_seconds=0.5, overlap_seconds=0.1)
     audio = tones(rate, channels=2)
     expected = enhancer.enhance(audio, rate, strength=0.7)
-    stream = enhancer.stream(rate, channels=2, strength=0.7)
+    stream = enhancer.stream(rate, 2, EnhanceOptions(strength=0.7))
     rng = np.random.default_rng(1)
     for block in (1_000_000, 4096, 1000, None):  # None: random; and a stream may be used again
         cuts = (
@@ -135,7 +135,7 @@ def test_a_stream_holds_little_back(fir) -> None:
 
 def test_a_callers_buffer_may_be_used_again(fir) -> None:
     audio = tones(16000)
-    stream = Enhancer(fir(delay=900)).stream(16000, strength=0.5)
+    stream = Enhancer(fir(delay=900)).stream(16000, 1, EnhanceOptions(strength=0.5))
     buffer = np.empty((1, 1000), np.float32)
     out = []
     for start in range(0, 32000, 1000):
@@ -151,7 +151,7 @@ class TestMix:
     def test_strength_0_is_the_input_to_the_bit(self, fir, rate: int) -> None:
         audio = np.random.default_rng(0).standard_normal((2, 3000))
         np.testing.assert_array_equal(Enhancer(fir()).enhance(audio, rate, strength=0), audio)
-        stream = Enhancer(fir()).stream(rate, channels=2, strength=0)
+        stream = Enhancer(fir()).stream(rate, 2, EnhanceOptions(strength=0))
         out = np.concatenate([stream.process(audio), stream.flush()], axis=1)
         np.testing.assert_array_equal(out, audio.astype(np.float32))
 

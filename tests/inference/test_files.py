@@ -13,9 +13,10 @@ from torch import Tensor
 
 from audio_enh.errors import AudioFileError, UserError
 from audio_enh.inference.enhancer import Enhancer
-from audio_enh.inference.files import FileOptions, FileStats, curve_paths, enhance_file, enhance_files
+from audio_enh.inference.files import FileStats, curve_paths, enhance_file, enhance_files
 from audio_enh.inference.pool import Window, WindowPool
 from audio_enh.models.diffusion import DiffusionEnhancer
+from audio_enh.options import EnhanceOptions, FileOptions, SamplingOptions
 
 #: Rate, channels, seconds.
 SOUNDS = [
@@ -79,14 +80,16 @@ def read(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("draws", [1, 3])
 def test_files_together_become_what_each_becomes_alone(
-    sources: list[Path], tmp_path: Path, device: str, samples: int
+    sources: list[Path], tmp_path: Path, device: str, draws: int
 ) -> None:
-    if samples > 1:  # pictures take their time
+    if draws > 1:  # pictures take their time
         sources = sources[1:6]
     broken = [source.stem in ("text", "nan") for source in sources]
-    options = FileOptions(samples=samples, uncertainty=samples > 1, combine="median", seed=5)
+    options = FileOptions(
+        EnhanceOptions(sampling=SamplingOptions(draws=draws, combine="median", seed=5)), uncertainty=draws > 1
+    )
     model = bridge(device)
     together = Enhancer(model, window_seconds=2, overlap_seconds=0.5, windows_per_call=4)
     alone = Enhancer(model, window_seconds=2, overlap_seconds=0.5, windows_per_call=1)
@@ -108,7 +111,7 @@ def test_files_together_become_what_each_becomes_alone(
         expected = read(second)
         assert stats.frames == 0 or np.abs(expected).max() > 1e-3
         np.testing.assert_allclose(read(first), expected, atol=1e-5, rtol=1e-3)
-        if samples > 1:
+        if draws > 1:
             tables = [
                 np.genfromtxt(curve_paths(path)[0], delimiter=",", skip_header=1) for path in (first, second)
             ]
@@ -117,7 +120,7 @@ def test_files_together_become_what_each_becomes_alone(
         assert shares == sorted(shares)
         if stats.frames:
             assert shares[-1] == pytest.approx(stats.seconds, abs=0.01)
-    suffixes = {".csv", ".png", ".wav"} if samples > 1 else {".wav"}
+    suffixes = {".csv", ".png", ".wav"} if draws > 1 else {".wav"}
     left = [path for path in (tmp_path / "a").iterdir() if path.suffix in suffixes]
     assert len(left) == len(list((tmp_path / "a").iterdir())) == broken.count(False) * len(suffixes)
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from audio_enh.diffusion.noise import mix
 from audio_enh.errors import UserError
 from audio_enh.inference.enhancer import Enhancer
-from audio_enh.inference.generative import GenerativeRunner, SamplingOptions
+from audio_enh.inference.generative import GenerativeRunner
 from audio_enh.inference.leveller import Leveller
 from audio_enh.models.diffusion import DiffusionEnhancer
+from audio_enh.options import EnhanceOptions, SamplingOptions
 
 RATE = 16000
 
@@ -122,15 +123,18 @@ def test_one_level_for_a_short_signal_and_a_slow_one_for_a_long_one() -> None:
 def test_draws_and_their_spread(model: DiffusionEnhancer) -> None:
     audio = recording(3)
     enhancer = Enhancer(model)
-    mean, curve = enhancer.enhance_with_uncertainty(audio, RATE, samples=4)
+    mean, curve = enhancer.enhance_with_uncertainty(audio, RATE, draws=4)
     level = model.measure_level(audio)
     # Mirrored at its end: 14 units of 31 frames are lacking to a whole window of 623.
     window = torch.nn.functional.pad(audio / level, (0, (623 - 14 * 31) * 256 - 3 * RATE), "reflect")
     drawn = torch.stack(
-        [model.draw(window, [0], seed=mix(0, number))[:, : 3 * RATE] * level for number in range(4)]
+        [
+            model.draw(window, [0], SamplingOptions(seed=mix(0, number)))[:, : 3 * RATE] * level
+            for number in range(4)
+        ]
     )
     torch.testing.assert_close(mean, drawn.mean(dim=0), atol=1e-5, rtol=1e-3)
-    median = enhancer.enhance(audio, RATE, samples=4, combine="median")
+    median = enhancer.enhance(audio, RATE, draws=4, combine="median")
     torch.testing.assert_close(median, drawn.quantile(0.5, dim=0), atol=1e-5, rtol=1e-3)
     variance = drawn.var(dim=0)[0].unflatten(0, (-1, 320)).mean(dim=1).double().numpy()
     np.testing.assert_allclose(curve.spread, variance, rtol=1e-3)
@@ -139,7 +143,7 @@ def test_draws_and_their_spread(model: DiffusionEnhancer) -> None:
 
 
 def test_curve_files(model: DiffusionEnhancer, tmp_path: Path) -> None:
-    _, curve = Enhancer(model).enhance_with_uncertainty(recording(2), RATE, samples=2)
+    _, curve = Enhancer(model).enhance_with_uncertainty(recording(2), RATE, draws=2)
     curve.write_csv(tmp_path / "a.csv")
     curve.write_png(tmp_path / "a.png", "a")
     with (tmp_path / "a.csv").open() as file:
@@ -151,7 +155,9 @@ def test_curve_files(model: DiffusionEnhancer, tmp_path: Path) -> None:
 
 def test_progress_by_step(model: DiffusionEnhancer) -> None:
     told: list[float] = []
-    stream = Enhancer(model, window_seconds=3).stream(RATE, steps=5, samples=2, on_step=told.append)
+    stream = Enhancer(model, window_seconds=3).stream(
+        RATE, 1, EnhanceOptions().changed(steps=5, draws=2), on_step=told.append
+    )
     stream.process(recording(10).numpy())
     stream.flush()
     assert told == sorted(told)
@@ -184,13 +190,13 @@ def test_options_that_do_not_fit_are_told(model: DiffusionEnhancer, smoother) ->
     with pytest.raises(UserError, match="steps"):
         Enhancer(model).enhance(audio, RATE, steps=0)
     with pytest.raises(UserError, match="at least 2"):
-        Enhancer(model).enhance_with_uncertainty(audio, RATE, samples=1)
+        Enhancer(model).enhance_with_uncertainty(audio, RATE, draws=1)
     with pytest.raises(UserError, match="corrector must be one of annealed_langevin, langevin, none"):
         Enhancer(model).enhance(audio, RATE, sampler_options={"corrector": "ald"})
     with pytest.raises(UserError, match="snr must be a number, not 'high'"):
         Enhancer(model).enhance(audio, RATE, sampler_options={"snr": "high"})
-    with pytest.raises(UserError, match="steps and samples: only for models that draw"):
-        Enhancer(smoother()).enhance(audio, RATE, steps=3, samples=2)
+    with pytest.raises(UserError, match="steps and draws: only for models that draw"):
+        Enhancer(smoother()).enhance(audio, RATE, steps=3, draws=2)
 
 
 def test_rumble_is_taken_away_before_the_level_is_measured(model: DiffusionEnhancer) -> None:

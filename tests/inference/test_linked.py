@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 import audio_enh
 from audio_enh.errors import UserError
 from audio_enh.inference.enhancer import Enhancer
-from audio_enh.inference.files import FileOptions, enhance_file
+from audio_enh.inference.files import enhance_file
 from audio_enh.inference.linked import COHERENT, coherence
 from audio_enh.io import read_audio, write_audio
 from audio_enh.models.diffusion import DiffusionEnhancer
+from audio_enh.options import EnhanceOptions, FileOptions
 
 RATE = 16000
 PAN_DB = 6.0
@@ -92,7 +93,7 @@ def test_a_stream_gives_the_same_however_it_is_cut(fir, smoother, mode: str) -> 
     for model in (fir(taps=(0.5, 0.2)), smoother()):
         enhancer = Enhancer(model)
         whole = enhancer.enhance(audio, RATE, channel_mode=mode)
-        stream = enhancer.stream(RATE, 2, channel_mode=mode)
+        stream = enhancer.stream(RATE, 2, EnhanceOptions(channel_mode=mode))
         cuts = [0, 1, 777, 50_000, 170_000, 170_001, audio.shape[1]]
         pieces = [stream.process(audio[:, a:b]) for a, b in itertools.pairwise(cuts)]
         out = np.concatenate([*pieces, stream.flush()], axis=1)
@@ -172,7 +173,7 @@ def test_files_say_whether_their_channels_were_linked(shipped: Enhancer, tmp_pat
     audio, _ = scene("rain")
     write_audio(tmp_path / "a.wav", audio, RATE, subtype="FLOAT")
     assert enhance_file(shipped, tmp_path / "a.wav", tmp_path / "b.wav").linked
-    options = FileOptions(channel_mode="independent")
+    options = FileOptions(EnhanceOptions(channel_mode="independent"))
     assert not enhance_file(shipped, tmp_path / "a.wav", tmp_path / "c.wav", options).linked
 
 

@@ -7,6 +7,7 @@ import torch
 from audio_enh.errors import UserError
 from audio_enh.inference.enhancer import Enhancer
 from audio_enh.models.universe import Universe
+from audio_enh.options import EnhanceOptions
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_any_rate_in_stereo_and_several_windows(enhancer, rate, steps):
 def test_does_not_depend_on_blocks(enhancer):
     audio = signal(1, 40000)
     whole = enhancer.enhance(audio, 16000, seed=3)
-    stream = enhancer.stream(16000, seed=3)
+    stream = enhancer.stream(16000, 1, EnhanceOptions().changed(seed=3))
     cuts = np.cumsum([1, 7000, 160, 16000])
     pieces = [stream.process(block) for block in np.split(audio, cuts, axis=1)] + [stream.flush()]
     np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)
@@ -52,7 +53,7 @@ def test_silence_gives_silence_and_equal_channels_stay_equal(enhancer):
 
 def test_several_draws_and_their_spread(enhancer):
     audio = signal(1, 24000)
-    options = {"samples": 3, "combine": "median"}
+    options = {"draws": 3, "combine": "median"}
     median, curve = enhancer.enhance_with_uncertainty(audio, 16000, **options)
     assert np.isfinite(median).all()
     assert len(curve.times) == 75

@@ -7,6 +7,7 @@ import torch
 
 from audio_enh.models.universe import Universe
 from audio_enh.models.universe_mel import MelSpectrogram
+from audio_enh.options import SamplingOptions
 
 SMALL = {"channels": 2, "mel_bands": 16, "embedding_features": 4, "embedding_dimensions": 16}
 PLUS_PLUS = {
@@ -113,11 +114,13 @@ def test_noise_belongs_to_places_of_the_recording():
     rate = model.grid
     # The blocks of noise are 64 frames: windows begin in the middle of them and at their ends.
     starts = [0, 3 * rate, 64 * rate, 100 * rate]
-    windows = model.draw(noise(4, 80 * rate), starts, seed=7, steps=2)
-    whole = model.draw(noise(1, 200 * rate), [0], seed=7, steps=2)[0]
+    windows = model.draw(noise(4, 80 * rate), starts, SamplingOptions(seed=7, steps=2))
+    whole = model.draw(noise(1, 200 * rate), [0], SamplingOptions(seed=7, steps=2))[0]
     for start, window in zip(starts, windows, strict=True):
         torch.testing.assert_close(window, whole[start : start + len(window)])
-    assert not torch.allclose(whole, model.draw(noise(1, 200 * rate), [0], seed=8, steps=2)[0])
+    assert not torch.allclose(
+        whole, model.draw(noise(1, 200 * rate), [0], SamplingOptions(seed=8, steps=2))[0]
+    )
     assert abs(float(torch.corrcoef(whole.unflatten(0, (-1, rate))[:2])[0, 1])) < 0.4  # frames differ
 
 
