@@ -114,7 +114,7 @@ class Batch:
                 if info.duration:
                     lengths[number] = info.duration
 
-            def on_block(number: int, seconds: float) -> None:
+            def on_progress(number: int, seconds: float) -> None:
                 self.check()
                 seconds_done[number] = seconds
                 if number in lengths:
@@ -126,7 +126,7 @@ class Batch:
                 speed = describe_speed(sum(seconds_done) / (time.perf_counter() - began))
                 progress.update(task, completed=completed if known else None, speed=speed)
 
-            results = enhance_files(enhancer, files(), self.options, on_block=on_block, on_open=on_open)
+            results = enhance_files(enhancer, files(), self.options, progress=on_progress, on_open=on_open)
             with contextlib.closing(results):
                 for number, result in results:
                     outcome = _outcome(jobs[number], result)

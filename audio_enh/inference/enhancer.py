@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audio_enh.diffusion.sampling import OnStep
 from audio_enh.dsp.drywet import wet_weight
 from audio_enh.errors import UserError
 from audio_enh.inference.generative import GenerativeRunner, check_sampling
 from audio_enh.inference.linked import ChannelRunner
 from audio_enh.inference.pool import WindowPool
-from audio_enh.inference.runners import CausalRunner, ModelRunner, WindowRunner
+from audio_enh.inference.runners import CausalRunner, ModelRunner, Progress, WindowRunner
 from audio_enh.inference.stream import EnhanceStream, check_finite
 from audio_enh.inference.uncertainty import UncertaintyCurve
 from audio_enh.models.base import MAX_RATE, MIN_RATE, CausalModel, EnhancementModel
@@ -153,7 +154,7 @@ class Enhancer:
         channels: int = 1,
         options: EnhanceOptions = DEFAULTS,
         *,
-        on_step: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
         pool: WindowPool | None = None,
         **changes: Any,
     ) -> EnhanceStream:
@@ -167,8 +168,8 @@ class Enhancer:
             sample_rate: of the signal, in Hz.
             channels: number of its channels.
             options: what can be chosen, see :class:`EnhanceOptions`.
-            on_step: of generative models, told after each step of the sampler how many seconds of the signal are
-                done.
+            progress: told how many seconds of the signal are done, after each step of a causal model or a sampler
+                and each window of the other models.
             pool: shared with other streams, so that windows of several signals are enhanced together; by default
                 one of its own, of ``windows_per_call``. Of no use to causal models.
             changes: options by their names, as :meth:`enhance` takes them; deprecated here.
@@ -180,6 +181,7 @@ class Enhancer:
         if changes:
             message = "Enhancer.stream takes EnhanceOptions; single options will go with the next release"
             warnings.warn(message, DeprecationWarning, stacklevel=2)
+            progress = changes.pop("on_step", progress)
             options = options.changed(**changes)
         if options.channel_mode not in CHANNEL_MODES:
             raise UserError(f"no channel_mode {options.channel_mode!r}: choose {', '.join(CHANNEL_MODES)}")
@@ -189,12 +191,13 @@ class Enhancer:
             )
         self.check_options(options)
         return EnhanceStream(
-            functools.partial(self._runner, channels, options, on_step, pool),
+            functools.partial(self._runner, channels, options, pool),
             model_rate=self.sample_rate,
             sample_rate=_checked_rate(sample_rate),
             channels=channels,
             wet=wet_weight(options.strength, options.max_attenuation),
             device=self.device,
+            progress=progress,
         )
 
     def check_options(self, options: EnhanceOptions = DEFAULTS, **changes: Any) -> None:
@@ -230,20 +233,20 @@ class Enhancer:
         self,
         channels: int,
         options: EnhanceOptions,
-        on_step: Callable[[float], None] | None,
         pool: WindowPool | None,
+        progress: Progress,
     ) -> ModelRunner:
         if channels > 1 and options.channel_mode != "independent":
             apart = options.changed(channel_mode="independent")
 
             def make_runner(batch: int) -> ModelRunner:
-                return self._runner(batch, apart, on_step, pool)
+                return self._runner(batch, apart, pool, progress)
 
             return ChannelRunner(make_runner, channels, self.sample_rate, options.channel_mode)
         if isinstance(self.model, CausalModel):
             # Channels are a batch: with more of them shorter steps keep the memory where it is.
             seconds = self.block_seconds / channels
-            return CausalRunner(self.model, channels, round(seconds * self.sample_rate))
+            return CausalRunner(self.model, channels, round(seconds * self.sample_rate), progress)
         pool = WindowPool(self.windows_per_call) if pool is None else pool
         if isinstance(self.model, GenerativeModel):
             return GenerativeRunner(
@@ -253,7 +256,7 @@ class Enhancer:
                 window_seconds=self.window_seconds,
                 overlap_seconds=self.overlap_seconds,
                 pool=pool,
-                on_step=on_step,
+                progress=progress,
             )
         return WindowRunner(
             self._enhance_windows,
@@ -261,9 +264,11 @@ class Enhancer:
             window_length=round(self.window_seconds * self.sample_rate),
             overlap=round(self.overlap_seconds * self.sample_rate),
             pool=pool,
+            sample_rate=self.sample_rate,
+            progress=progress,
         )
 
-    def _enhance_windows(self, audio: Tensor, starts: Sequence[int], tell: Callable[[float], None]) -> Tensor:
+    def _enhance_windows(self, audio: Tensor, starts: Sequence[int], on_step: OnStep) -> Tensor:
         return self.model(audio)[None]
 
 

@@ -16,7 +16,6 @@ from audio_enh.io import AtomicTarget, AudioInfo, AudioReader, AudioWriter, coun
 from audio_enh.io.atomic import remove_leftovers
 from audio_enh.io.discover import shorten_name
 from audio_enh.io.remux import holds_several_tracks
-from audio_enh.models.generative import GenerativeModel
 from audio_enh.options import DEFAULT_FILES, FileOptions
 
 
@@ -58,7 +57,7 @@ def enhance_file(
     target: str | Path,
     options: FileOptions = DEFAULT_FILES,
     *,
-    on_block: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> FileStats:
     """Enhance ``source`` into ``target``: same rate, channels, length, sample format and tags.
 
@@ -69,14 +68,14 @@ def enhance_file(
         source: any audio file, ``-`` for WAV on stdin.
         target: file to write, its extension decides the container; ``-`` for WAV on stdout.
         options: see there.
-        on_block: told the seconds of audio that are done, after every block of a file or step of a sampler.
+        progress: told how many seconds of the file are done, after every block and every step of a sampler.
 
     Raises:
         AudioFileError: the source cannot be read or the target cannot be written.
         UserError: the source holds NaN or infinite samples, or an option is out of range.
     """
-    tell = None if on_block is None else lambda _, seconds: on_block(seconds)
-    ((_, result),) = enhance_files(enhancer, [(source, target)], options, on_block=tell)
+    tell = None if progress is None else lambda _, seconds: progress(seconds)
+    ((_, result),) = enhance_files(enhancer, [(source, target)], options, progress=tell)
     if isinstance(result, Exception):
         raise result
     return result
@@ -91,7 +90,7 @@ def enhance_files(
     files: Iterable[tuple[str | Path, str | Path]],
     options: FileOptions = DEFAULT_FILES,
     *,
-    on_block: Callable[[int, float], None] | None = None,
+    progress: Callable[[int, float], None] | None = None,
     on_open: Callable[[int, AudioInfo], None] | None = None,
 ) -> Generator[tuple[int, FileStats | Exception]]:
     """Enhance many files, each as :func:`enhance_file` does.
@@ -104,7 +103,7 @@ def enhance_files(
         enhancer: the model.
         files: pairs of source and target.
         options: for all of them.
-        on_block: told the number of a file and the seconds of it that are done.
+        progress: told the number of a file and the seconds of it that are done.
         on_open: told the number of a file and what it holds, when its turn comes.
 
     Yields:
@@ -115,7 +114,7 @@ def enhance_files(
     waiting: list[_OpenFile] = []
     try:
         for number, (source, target) in enumerate(files):
-            tell = None if on_block is None else functools.partial(on_block, number)
+            tell = None if progress is None else functools.partial(progress, number)
             opened = None if on_open is None else functools.partial(on_open, number)
             file = _OpenFile(number, _enhance(enhancer, source, target, options, pool, tell, opened), pool)
             waiting.append(file)
@@ -177,7 +176,7 @@ def _enhance(
     target: str | Path,
     options: FileOptions,
     pool: WindowPool,
-    on_block: Callable[[float], None] | None,
+    progress: Callable[[float], None] | None,
     on_open: Callable[[AudioInfo], None] | None = None,
 ) -> Generator[bool, None, FileStats]:
     """Yields after every block; True where only windows in the pool are still to be done."""
@@ -187,7 +186,7 @@ def _enhance(
     if count == 1:
         if options.track == "all":
             options = replace(options, track=None)
-        return (yield from _enhance_track(enhancer, source, target, options, pool, on_block, on_open))
+        return (yield from _enhance_track(enhancer, source, target, options, pool, progress, on_open))
     if not holds_several_tracks(target) or options.uncertainty:
         raise UserError(
             f"{target} has no place for the {count} sound tracks of {source}: name an output such as .mkv or "
@@ -205,7 +204,7 @@ def _enhance(
                     target if between is None else between.temporary,
                     replace(options, track=str(number)),
                     pool,
-                    on_block,
+                    progress,
                     on_open,
                 )
             finally:
@@ -230,13 +229,12 @@ def _enhance_track(
     target: str | Path,
     options: FileOptions,
     pool: WindowPool,
-    on_block: Callable[[float], None] | None,
+    progress: Callable[[float], None] | None,
     on_open: Callable[[AudioInfo], None] | None,
 ) -> Generator[bool, None, FileStats]:
     """Yields after every block; True where only windows in the pool are still to be done."""
     if options.uncertainty and (options.enhance.sampling.draws < 2 or str(target) == "-"):
         raise UserError("the uncertainty takes 2 draws or more, and a file as output to stand beside")
-    generative = isinstance(enhancer.model, GenerativeModel)
     with AudioReader(source, allow_truncated=options.allow_truncated, track=options.track) as reader:
         info = reader.info
         if on_open is not None:
@@ -245,8 +243,7 @@ def _enhance_track(
             info.sample_rate,
             info.channels,
             options.enhance,
-            # Reading runs ahead of a sampler by a window, and one window may take minutes.
-            on_step=on_block,
+            progress=progress,
             pool=pool,
         )
         upper = UpperBand(info.sample_rate, enhancer.sample_rate / 2)
@@ -255,8 +252,8 @@ def _enhance_track(
             for block in reader.blocks(enhancer.block_seconds / info.channels):
                 upper.add(block)
                 writer.write(stream.process(block))
-                if on_block is not None and not generative:
-                    on_block(reader.frames_read / info.sample_rate)
+                if progress is not None:  # to let it stop the work where a model waits for more
+                    progress(stream.seconds_done)
                 yield False
             writer.write(stream.end())
             while not stream.complete:

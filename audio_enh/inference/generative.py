@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from audio_enh.diffusion.noise import mix
+from audio_enh.diffusion.sampling import OnStep
 from audio_enh.dsp.high_pass import ZeroPhaseHighPass
 from audio_enh.errors import UserError
 from audio_enh.inference.leveller import Leveller
 from audio_enh.inference.pool import WindowPool
-from audio_enh.inference.runners import WindowRunner
+from audio_enh.inference.runners import Progress, WindowRunner
 from audio_enh.inference.uncertainty import UncertaintyCurve, UncertaintyMeter
 from audio_enh.models.base import EnhancementModel
 from audio_enh.models.generative import GenerativeModel
@@ -78,16 +79,16 @@ class Draws:
     model: GenerativeModel
     options: SamplingOptions
 
-    def __call__(self, audio: Tensor, starts: Sequence[int], tell: Callable[[float], None]) -> Tensor:
+    def __call__(self, audio: Tensor, starts: Sequence[int], on_step: OnStep) -> Tensor:
         options = dataclasses.replace(self.options, sampler=sampler_for(self.options, self.model))
         draws = []
         for number in range(options.draws):
 
-            def on_step(done: int, steps: int, earlier: int = number) -> None:
-                tell((earlier + done / steps) / options.draws)
+            def of_all(done: int, steps: int, earlier: int = number) -> None:
+                on_step(earlier * steps + done, options.draws * steps)
 
             seeded = dataclasses.replace(options, seed=mix(options.seed or 0, number))
-            draws.append(self.model.draw(audio, starts, seeded, on_step=on_step))
+            draws.append(self.model.draw(audio, starts, seeded, on_step=of_all))
         drawn = torch.stack(draws)
         if options.draws == 1:
             return drawn
@@ -110,12 +111,12 @@ class GenerativeRunner:
         window_seconds: about the length of a window.
         overlap_seconds: about that of their overlap.
         pool: where windows are sampled, with those of other signals; by default each at once.
-        on_step: told after each step of the sampler how many seconds of the signal are done, the step's share of
-            its window included.
+        progress: told after each step of the sampler how many seconds of the signal are done.
     """
 
     #: The window of a signal shorter than a window is filled up to about a multiple of so many seconds.
     unit_seconds = 0.5
+    linked = False
 
     def __init__(
         self,
@@ -126,12 +127,11 @@ class GenerativeRunner:
         window_seconds: float,
         overlap_seconds: float,
         pool: WindowPool | None = None,
-        on_step: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
     ):
         self.model = model
         self.batch = batch
         self.options = options
-        self.on_step = on_step
         rate, grid, rest = model.sample_rate, model.grid, model.window_remainder
         # Whole grids, in both the window and what the next one is further on.
         hop = max(1, round((window_seconds - overlap_seconds) * rate / grid))
@@ -146,12 +146,12 @@ class GenerativeRunner:
             grid=grid,
             unit=max(1, round(self.unit_seconds * rate / grid)) * grid,
             pool=pool,
-            on_fresh=self._on_fresh,
+            sample_rate=rate,
+            progress=progress,
         )
         self._high_pass = ZeroPhaseHighPass(model.high_pass, rate, batch) if model.high_pass else None
         self._leveller = Leveller(model.level, batch, rate)
         self._levels: deque[Tensor] = deque()  # of the samples that wait for their output
-        self._done = 0.0  # seconds, for on_step
         self._meter = UncertaintyMeter(rate) if options.draws > 1 else None
         self._ended = False
         self.uncertainty: UncertaintyCurve | None = None  # after flush
@@ -194,11 +194,6 @@ class GenerativeRunner:
         if levels.shape[1]:
             self._levels.append(levels)
         return self._windows.process(audio / levels)
-
-    def _on_fresh(self, samples: float) -> None:
-        if self.on_step is not None:
-            self._done += samples / self.model.sample_rate
-            self.on_step(self._done)
 
     def _restore(self, output: Tensor) -> Tensor:
         """Gives the output its level back; ``(rows, n)`` to ``(batch, n)``."""

@@ -80,7 +80,7 @@ class ChannelRunner:
         mode: ``linked``, or ``auto`` for that where the channels are one scene.
 
     Attributes:
-        linked: None until it is decided.
+        linked: see :class:`ModelRunner`; false as long as it is not decided.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ChannelRunner:
         self._weights = torch.zeros(channels, 1)
         self._waiting: list[Tensor] = []
         self._heard = 0  # samples from the first sound on
-        self.linked: bool | None = None
+        self.linked = False
 
     @property
     def complete(self) -> bool:
@@ -109,8 +109,8 @@ class ChannelRunner:
 
     @property
     def uncertainty(self) -> UncertaintyCurve | None:
-        """Of a generative model, after ``flush``."""
-        return getattr(self._runner, "uncertainty", None)
+        """See :class:`ModelRunner`."""
+        return None if self._runner is None else self._runner.uncertainty
 
     def process(self, audio: Tensor) -> Tensor:
         """See the module."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from audio_enh.diffusion.sampling import OnStep
 
 
 class WindowFunction(Protocol):
@@ -16,11 +18,11 @@ class WindowFunction(Protocol):
 
     ``audio`` is ``(rows, samples)``, a row being a channel of a window; what comes back is ``(kinds, rows, samples)``
     and aligned, the output first, what is told about it after. ``starts`` are the absolute positions of the rows'
-    first samples, from which a generative model takes its noise, so that windows that overlap share it. ``tell`` is
-    told the share that is done, if the function knows.
+    first samples, from which a generative model takes its noise, so that windows that overlap share it. ``on_step``
+    is told the number of steps done and that of all, if the function has steps.
     """
 
-    def __call__(self, audio: Tensor, starts: Sequence[int], tell: Callable[[float], None]) -> Tensor: ...
+    def __call__(self, audio: Tensor, starts: Sequence[int], on_step: OnStep) -> Tensor: ...
 
 
 @dataclass(eq=False)
@@ -31,17 +33,16 @@ class Window:
         function: what is to be done with it.
         audio: ``(channels, samples)``.
         start: absolute position of its first sample.
-        on_share: told after every step which share of the whole work the step was.
+        on_step: told after every step the number of steps done and that of all.
         seconds: of computing that it took, of a call with others its part.
     """
 
     function: WindowFunction
     audio: Tensor
     start: int
-    on_share: Callable[[float], None] | None = None
+    on_step: OnStep | None = None
     seconds: float = 0.0
     _number: int = 0
-    _share: float = 0.0
     _outcome: Tensor | Exception | None = None
 
     @property
@@ -54,12 +55,6 @@ class Window:
         if isinstance(self._outcome, Exception):
             raise self._outcome
         return self._outcome
-
-    def tell(self, share: float) -> None:
-        """So much of the work is done, all in all."""
-        if self.on_share is not None and share > self._share:
-            step, self._share = share - self._share, share
-            self.on_share(step)
 
 
 class WindowPool:
@@ -139,16 +134,17 @@ class WindowPool:
             window.seconds = took * len(window.audio) / _rows(windows)
 
     def _call(self, windows: list[Window]) -> list[Tensor]:
-        def tell(share: float) -> None:
+        def on_step(done: int, steps: int) -> None:
             for window in windows:
-                window.tell(share)
+                if window.on_step is not None:
+                    window.on_step(done, steps)
 
         audio = torch.cat([window.audio for window in windows])
         starts = [window.start for window in windows for _ in window.audio]
-        output = windows[0].function(audio, starts, tell)
+        output = windows[0].function(audio, starts, on_step)
         if output.dim() != 3 or output.shape[1:] != audio.shape:
             raise RuntimeError(f"the model made {tuple(output.shape)} of {tuple(audio.shape)}")
-        tell(1.0)
+        on_step(1, 1)
         pieces = output.split([len(window.audio) for window in windows], dim=1)
         return [piece.flatten(0, 1) for piece in pieces]
 

@@ -16,9 +16,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from audio_enh.diffusion.sampling import OnStep
 from audio_enh.inference.pool import Window, WindowFunction, WindowPool
+from audio_enh.inference.uncertainty import UncertaintyCurve
 from audio_enh.models.base import CausalModel
 from audio_enh.models.stream_runner import StreamRunner
+
+#: Told how many seconds of a signal are done.
+Progress = Callable[[float], None]
 
 
 class ModelRunner(Protocol):
@@ -26,7 +31,9 @@ class ModelRunner(Protocol):
 
     Attributes:
         complete: after ``end``, whether ``flush`` has nothing left to compute.
-        shared_seconds: spent in calls that it shares with others, its part of them.
+        shared_seconds: time spent in calls that it shares with other runners, divided among them by their channels.
+        linked: after ``flush``, whether the channels were enhanced together.
+        uncertainty: after ``flush``, how far the draws of a generative model were apart; None where it made one.
     """
 
     @property
@@ -34,6 +41,12 @@ class ModelRunner(Protocol):
 
     @property
     def shared_seconds(self) -> float: ...
+
+    @property
+    def linked(self) -> bool: ...
+
+    @property
+    def uncertainty(self) -> UncertaintyCurve | None: ...
 
     def process(self, audio: Tensor) -> Tensor:
         """Take input: the output that is final by now."""
@@ -52,12 +65,18 @@ class CausalRunner:
         model: the model.
         batch: signals side by side.
         block_length: samples per step, rounded to whole hops.
+        progress: told after each step how many seconds of the signal are done.
     """
 
     complete = True
     shared_seconds = 0.0
+    linked = False
+    uncertainty = None
 
-    def __init__(self, model: CausalModel, batch: int, block_length: int):
+    def __init__(self, model: CausalModel, batch: int, block_length: int, progress: Progress | None = None):
+        self._rate = model.sample_rate
+        self._progress = progress
+        self._done = 0  # samples
         self.block_length = max(1, round(block_length / model.hop_length)) * model.hop_length
         self._runner = StreamRunner(model, batch)
         self._pending: list[Tensor] = []
@@ -71,9 +90,7 @@ class CausalRunner:
             return audio[:, :0]
         pending = self._take_pending()
         ready = pending.shape[1] // self.block_length * self.block_length
-        outputs = [
-            self._runner.process(block) for block in pending[:, :ready].split(self.block_length, dim=1)
-        ]
+        outputs = [self._step(block) for block in pending[:, :ready].split(self.block_length, dim=1)]
         # A copy, for a view would keep the whole block alive.
         self._pending, self._pending_length = [pending[:, ready:].clone()], pending.shape[1] - ready
         return torch.cat(outputs, dim=1)
@@ -86,7 +103,14 @@ class CausalRunner:
         """See the module."""
         if not self._pending:
             return self._runner.flush()
-        return torch.cat([self._runner.process(self._take_pending()), self._runner.flush()], dim=1)
+        return torch.cat([self._step(self._take_pending()), self._runner.flush()], dim=1)
+
+    def _step(self, audio: Tensor) -> Tensor:
+        output = self._runner.process(audio)
+        self._done += audio.shape[1]
+        if self._progress is not None:
+            self._progress(self._done / self._rate)
+        return output
 
     def _take_pending(self) -> Tensor:
         pending = torch.cat(self._pending, dim=1)
@@ -122,8 +146,13 @@ class WindowRunner:
         grid: windows begin at multiples of so many samples.
         unit: the window of a short signal lacks a multiple of so many samples to a whole one; a multiple of ``grid``.
         pool: where windows are enhanced; by default each at once.
-        on_fresh: told after every step how many samples' worth of work it was.
+        sample_rate: of the signals, in Hz.
+        progress: told how many seconds of the signal are done, after each window and, where the model works in steps,
+            after each step, which counts for its share of the window.
     """
+
+    linked = False
+    uncertainty: UncertaintyCurve | None = None
 
     def __init__(
         self,
@@ -136,7 +165,8 @@ class WindowRunner:
         grid: int = 1,
         unit: int | None = None,
         pool: WindowPool | None = None,
-        on_fresh: Callable[[float], None] | None = None,
+        sample_rate: int = 1,
+        progress: Progress | None = None,
     ):
         if not 0 < overlap < window_length:
             raise ValueError(
@@ -155,8 +185,10 @@ class WindowRunner:
         self.overlap = overlap
         self.grid = grid
         self.pool = WindowPool() if pool is None else pool
-        self.on_fresh = on_fresh
         self.shared_seconds = 0.0
+        self._rate = sample_rate
+        self._progress = progress
+        self._done = 0.0  # samples
         ramp = overlap - 2 * margin
         phase = (torch.arange(ramp) + 0.5) * (math.pi / 2 / ramp)
         self._fade_in = torch.cat([torch.zeros(margin), phase.sin().square(), torch.ones(margin)])
@@ -217,13 +249,23 @@ class WindowRunner:
         mode = "reflect" if lacking < audio.shape[1] else "constant"
         audio = nn.functional.pad(audio, (0, lacking), mode) if lacking else audio.clone()
 
-        def on_share(share: float) -> None:
-            if self.on_fresh is not None:
-                self.on_fresh(share * fresh)
-
-        window = Window(self.enhance_windows, audio, first, on_share)
+        window = Window(self.enhance_windows, audio, first, self._counter(fresh))
         self._pieces.append(_Piece(window, self._start - first, end - first, fresh))
         self.pool.add(window)
+
+    def _counter(self, fresh: int) -> OnStep:
+        """Counts the steps of a window, whose output makes so many samples of the signal final."""
+        share = 0.0
+
+        def on_step(done: int, steps: int) -> None:
+            nonlocal share
+            if done / steps > share:  # where a call is repeated, its first steps have been counted
+                self._done += (done / steps - share) * fresh
+                share = done / steps
+                if self._progress is not None:
+                    self._progress(self._done / self._rate)
+
+        return on_step
 
     def _collect(self) -> Tensor:
         """The output that is final by now."""

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from audio_enh.dsp.drywet import SilenceGate
 from audio_enh.dsp.resample import StreamResampler
 from audio_enh.errors import CheckpointError, UserError
-from audio_enh.inference.generative import GenerativeRunner
-from audio_enh.inference.linked import ChannelRunner
-from audio_enh.inference.runners import ModelRunner
+from audio_enh.inference.runners import ModelRunner, Progress
 from audio_enh.inference.uncertainty import UncertaintyCurve
 
 Audio = NDArray[np.float32]
@@ -31,28 +29,33 @@ class EnhanceStream:
     ``flush`` may wait until it is ``complete``.
 
     Args:
-        make_runner: gives a fresh runner for ``channels`` signals side by side.
+        make_runner: gives a fresh runner for ``channels`` signals side by side, which tells its progress to what it
+            is given.
         model_rate: rate of the model, in Hz.
         sample_rate: rate of the signal, in Hz.
         channels: number of channels of the signal.
         wet: weight of the enhanced signal in ``wet * enhanced + (1 - wet) * input``.
         device: where the model is.
+        progress: told how many seconds of the signal are done, whenever they have become more.
 
     Attributes:
+        seconds_done: of the signal.
         uncertainty: after ``flush``, how far the draws of a generative model were apart; None where it made one.
         linked: after ``flush``, whether the channels were enhanced together.
-        shared_seconds: after ``flush``, spent on its windows, of calls with those of other streams its part.
+        shared_seconds: after ``flush``, time that its windows took; of a call with windows of other streams, its part
+            by the number of channels.
     """
 
     def __init__(
         self,
-        make_runner: Callable[[], ModelRunner],
+        make_runner: Callable[[Progress], ModelRunner],
         *,
         model_rate: int,
         sample_rate: int,
         channels: int,
         wet: float,
         device: torch.device,
+        progress: Progress | None = None,
     ):
         self._make_runner = make_runner
         self.model_rate = model_rate
@@ -60,6 +63,7 @@ class EnhanceStream:
         self.channels = channels
         self.wet = wet
         self._device = device
+        self._progress = progress
         self.uncertainty: UncertaintyCurve | None = None
         self.linked = False
         self.shared_seconds = 0.0
@@ -67,7 +71,8 @@ class EnhanceStream:
 
     def reset(self) -> None:
         """Forget the signal so far; the next block is the first of a new one."""
-        self._runner = self._make_runner()
+        self.seconds_done = 0.0
+        self._runner = self._make_runner(self._tell)
         self._to_model = StreamResampler(self.sample_rate, self.model_rate, self.channels)
         self._from_model = StreamResampler(self.model_rate, self.sample_rate, self.channels)
         self._gate = SilenceGate(self.sample_rate, self.channels)
@@ -101,6 +106,7 @@ class EnhanceStream:
         check_finite(block, self.sample_rate, start=self._received)
         self._received += block.shape[1]
         if self.wet == 0:
+            self._tell(self._received / self.sample_rate)
             return block
         self._dry.append(block)
         self._waiting += block.shape[1]
@@ -125,15 +131,18 @@ class EnhanceStream:
         if self.wet > 0 and self._received:
             rest = self._checked(self._runner.flush().cpu().numpy())
             self.shared_seconds = self._runner.shared_seconds
-            if isinstance(self._runner, GenerativeRunner | ChannelRunner):
-                self.uncertainty = self._runner.uncertainty
-            if isinstance(self._runner, ChannelRunner):
-                self.linked = bool(self._runner.linked)
+            self.uncertainty = self._runner.uncertainty
+            self.linked = self._runner.linked
             pieces.append(self._mix(self._from_model.process(rest)))
             pieces.append(self._mix(self._from_model.flush()))
             assert self._waiting == 0, "a model gave fewer samples than it got"
         self.reset()
         return np.concatenate(pieces, axis=1)
+
+    def _tell(self, seconds_done: float) -> None:
+        self.seconds_done = seconds_done
+        if self._progress is not None:
+            self._progress(seconds_done)
 
     def _enhance(self, audio: Audio) -> Audio:
         tensor = torch.from_numpy(np.ascontiguousarray(audio)).to(self._device)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from audio_enh.diffusion.consistent_annealing import geometric_sigma, sample_consistently
@@ -15,7 +15,7 @@ from audio_enh.diffusion.noise import Noise, position_noise
 from audio_enh.diffusion.sampling import OnStep, tell
 from audio_enh.models.generative import GenerativeModel
 from audio_enh.models.universe_condition import ConditionNetwork
-from audio_enh.models.universe_heads import DecouplingHead, MaskingHead, Mixture, MixtureHead
+from audio_enh.models.universe_heads import DecouplingHead, Head, MaskingHead, MixtureHead
 from audio_enh.models.universe_score import EmbeddingKind, ScoreNetwork
 from audio_enh.options import DEFAULT_SAMPLING, SamplingOptions
 
@@ -133,7 +133,7 @@ class Universe(GenerativeModel):
             weight_normalised,
             antialiasing,
         )
-        self.head: nn.Module
+        self.head: Head
         self.latent_head: MixtureHead | None = None
         if head == "mixture":
             self.head = MixtureHead(channels, 1, mixture_components)
@@ -283,10 +283,7 @@ class Universe(GenerativeModel):
             features, latent: of the condition network.
             audio: damaged signal that it heard, ``(batch, 1, samples)``.
         """
-        out = (
-            self.head(features, latent, audio) if isinstance(self.head, MaskingHead) else self.head(features)
-        )
-        return out.expectation() if isinstance(out, Mixture) else out.float()
+        return self.head.estimate(features, latent, audio)
 
     def lacking(self, clean: Tensor, estimate: Tensor) -> Tensor:
         """What the score network is to make of a clean signal ``(..., samples)``: all, or what the estimate lacks."""

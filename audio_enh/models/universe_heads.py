@@ -29,7 +29,21 @@ class Mixture(NamedTuple):
         return (self.logits.softmax(dim=1) * self.mean).sum(dim=1)
 
 
-class MixtureHead(nn.Module):
+class Head(nn.Module):
+    """What all heads have: an estimate of the clean signal."""
+
+    def estimate(self, features: Tensor, latent: Tensor, audio: Tensor) -> Tensor:
+        """The estimate, ``(batch, 1, samples)``.
+
+        Args:
+            features: ``(batch, in_channels, samples)``.
+            latent: ``(batch, latent_channels, frames)``.
+            audio: the damaged signal, ``(batch, 1, samples)``.
+        """
+        return self(features).float()
+
+
+class MixtureHead(Head):
     """Mixture density network (Bishop 1994) on features, as in UNIVERSE.
 
     Features are normalised by mean and variance over channels and frames together, so that no length is built in.
@@ -57,8 +71,12 @@ class MixtureHead(nn.Module):
         # No component may get so unlikely that it learns nothing any more.
         return Mixture(mean, F.elu(raw_sigma) + (1 + 1e-5), logits.clamp(min=-10))
 
+    def estimate(self, features: Tensor, latent: Tensor, audio: Tensor) -> Tensor:
+        """See :class:`Head`: the mixtures' expectation."""
+        return self(features).expectation()
 
-class DecouplingHead(nn.Module):
+
+class DecouplingHead(Head):
     """Snake without aliasing, then a convolution to one channel: the signal decoupling of UNIVERSE++.
 
     Args:
@@ -75,7 +93,7 @@ class DecouplingHead(nn.Module):
         return self.conv(self.snake(features))
 
 
-class MaskingHead(nn.Module):
+class MaskingHead(Head):
     """A complex mask on the damaged signal's spectrum, from the latent, plus a :class:`DecouplingHead`. Ours.
 
     At first the estimate is the damaged signal. What only has to be attenuated need not be made anew from features:
@@ -115,6 +133,10 @@ class MaskingHead(nn.Module):
             gain = self.window.square().expand(1, frames.shape[1], -1)
             masked = self._overlap(masked * self.window) / self._overlap(gain)
             return masked[:, None] + rest.float()
+
+    def estimate(self, features: Tensor, latent: Tensor, audio: Tensor) -> Tensor:
+        """See :class:`Head`."""
+        return self(features, latent, audio)
 
     def _overlap(self, frames: Tensor) -> Tensor:
         """``(batch, frames, n_fft)`` added up, without what lies around the signal: ``(batch, samples)``."""

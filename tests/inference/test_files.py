@@ -97,7 +97,7 @@ def test_files_together_become_what_each_becomes_alone(
     (tmp_path / "b").mkdir()
     jobs = [(source, tmp_path / "a" / source.name) for source in sources]
     told: list[tuple[int, float]] = []
-    results = dict(enhance_files(together, jobs, options, on_block=lambda *what: told.append(what)))
+    results = dict(enhance_files(together, jobs, options, progress=lambda *what: told.append(what)))
     assert sorted(results) == list(range(len(jobs)))
     for number, source in enumerate(sources):
         if broken[number]:

@@ -156,13 +156,25 @@ def test_curve_files(model: DiffusionEnhancer, tmp_path: Path) -> None:
 def test_progress_by_step(model: DiffusionEnhancer) -> None:
     told: list[float] = []
     stream = Enhancer(model, window_seconds=3).stream(
-        RATE, 1, EnhanceOptions().changed(steps=5, draws=2), on_step=told.append
+        RATE, 1, EnhanceOptions().changed(steps=5, draws=2), progress=told.append
     )
     stream.process(recording(10).numpy())
     stream.flush()
     assert told == sorted(told)
     assert len(told) % 10 == 0
     assert told[-1] == pytest.approx(10, abs=2.5)
+
+
+def test_progress_is_told_in_seconds_by_all_kinds_of_models(model: DiffusionEnhancer, fir, smoother) -> None:
+    audio = recording(7).expand(2, -1).numpy()
+    for options in (EnhanceOptions(), EnhanceOptions(channel_mode="independent"), EnhanceOptions(strength=0)):
+        for each in (model, fir(), smoother()):
+            told: list[float] = []
+            stream = Enhancer(each, window_seconds=3).stream(RATE, 2, options, progress=told.append)
+            stream.process(audio)
+            stream.flush()
+            assert told == sorted(told)
+            assert told[-1] == pytest.approx(7)
 
 
 def test_corrector_can_be_chosen(model: DiffusionEnhancer) -> None:
