@@ -102,13 +102,26 @@ def test_a_stream_gives_the_same_however_it_is_cut(fir, smoother, mode: str) -> 
         assert np.allclose(out, whole, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["rain", "helicopter", "waves", "dog"])
+@pytest.mark.parametrize("name", ["rain", "helicopter", "waves", "dog", "chainsaw"])
 def test_a_panned_talker_stays_in_place(shipped: Enhancer, name: str) -> None:
-    audio, clean = scene(name)
-    off = wander(shipped.enhance(audio, RATE, channel_mode="linked"), clean) - PAN_DB
-    apart = wander(shipped.enhance(audio, RATE, channel_mode="independent"), clean) - PAN_DB
-    assert off.std() < 1.0
-    assert off.std() < apart.std()
+    assert_in_place(shipped, *scene(name))
+
+
+@pytest.mark.parametrize("model", ["universe-lite-16k", "sgmse-lite-16k"])
+def test_a_panned_talker_stays_in_place_when_models_make_sound(model: str) -> None:
+    audio, clean = scene("rain")
+    assert_in_place(audio_enh.load(model, "cpu"), audio[:, : 3 * RATE], clean[:, : 3 * RATE], steps=1)
+
+
+def assert_in_place(enhancer: Enhancer, audio: NDArray[np.float32], clean: NDArray[np.float32], **options):
+    linked, apart = (
+        wander(enhancer.enhance(audio, RATE, channel_mode=mode, **options), clean).std()
+        for mode in ("linked", "independent")
+    )
+    # Noise has something in common with the talker by chance: so much the measure finds in the input, whose
+    # talker does not move, under the chainsaw 1.5 dB.
+    assert linked < wander(audio, clean).std() + 0.2
+    assert linked < apart - 0.3
 
 
 def test_linked_is_for_all_families(smoother) -> None:
