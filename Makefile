@@ -54,9 +54,10 @@ $(VENV)/.installed-demo: pyproject.toml constraints/cpu.txt $(VENV)/bin/python
 	fi
 	touch $@
 
-$(VENV)/.installed-dev: pyproject.toml constraints/full.txt $(VENV)/bin/python
+$(VENV)/.installed-dev: pyproject.toml constraints/full.txt constraints/alone.txt $(VENV)/bin/python
 	@echo "Installing into $(VENV): on Linux some 3 GB to download, 6 GB on disk, most of it torch with CUDA."
 	$(PIP) -c constraints/full.txt -e ".[dev]"
+	$(PIP) --no-deps -r constraints/alone.txt
 	touch $@
 
 constraints:

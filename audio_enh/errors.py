@@ -36,6 +36,16 @@ class DependencyError(UserError):
         """
         return cls(f"{purpose} needs the package {package}: {install_command(extra)}")
 
+    @classmethod
+    def alone(cls, purpose: str, package: str) -> "DependencyError":
+        """The error for a package that is not installed, and of which a part is used that needs nothing else.
+
+        Args:
+            purpose: what needs the package, as the subject of a sentence.
+            package: its name.
+        """
+        return cls(f"{purpose} needs the package {package}: pip install --no-deps {package}")
+
 
 def install_command(extra: str) -> str:
     """What to type to install the optional dependencies ``extra`` of this project, which is not on PyPI."""

@@ -24,14 +24,21 @@ def select_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     """
     chosen = tuple(BY_NAME[name] for name in in_order(names))
     for metric in chosen:
-        if missing := missing_packages(metric.name):
-            raise DependencyError.missing(metric.label, ", ".join(missing), "eval")
+        if missing := _not_installed(metric.packages):
+            raise DependencyError.missing(metric.label, ", ".join(missing), metric.extra)
+        if missing := _not_installed(metric.alone):
+            raise DependencyError.alone(metric.label, " ".join(missing))
     return chosen
 
 
 def missing_packages(name: str) -> list[str]:
     """Packages that this metric needs and that are not installed."""
-    return [package for package in BY_NAME[name].packages if importlib.util.find_spec(package) is None]
+    metric = BY_NAME[name]
+    return _not_installed((*metric.packages, *metric.alone))
+
+
+def _not_installed(packages: Sequence[str]) -> list[str]:
+    return [package for package in packages if importlib.util.find_spec(package) is None]
 
 
 def evaluate_arrays(
@@ -41,6 +48,7 @@ def evaluate_arrays(
     metrics: Sequence[str] = VALIDATION_METRICS,
     *,
     noisy: NDArray[np.floating] | None = None,
+    transcript: str | None = None,
 ) -> dict[str, float]:
     """Scores of one estimate against its reference.
 
@@ -49,6 +57,7 @@ def evaluate_arrays(
         sample_rate: in Hz; a metric that takes lower rates only is given resampled signals.
         metrics: names from ``METRICS``.
         noisy: the mixture, ``(samples,)``, for SI-SIR and SI-SAR.
+        transcript: what is said, for ``wer``.
 
     Returns:
         Metric name to value, all finite.
@@ -57,7 +66,7 @@ def evaluate_arrays(
         MetricError: the first metric that has no value; ``measure`` goes on instead.
         UserError: an unknown metric, or a package that is missing.
     """
-    result = measure(Signals(estimate, sample_rate, reference, noisy), select_metrics(metrics))
+    result = measure(Signals(estimate, sample_rate, reference, noisy, transcript), select_metrics(metrics))
     for error in result.failures.values():
         raise error
     return result.scores

@@ -12,12 +12,12 @@ from typing import Protocol as Interface
 from audio_enh.errors import UserError
 
 from .arrays import select_metrics
+from .choice import Material, choose_metrics
 from .enhancing import JOURNAL as ENHANCED_JOURNAL
 from .enhancing import Enhanced, ModelRun, enhance_set, plan_model
-from .evaluator import evaluate_tasks, make_tasks
+from .evaluator import evaluate_tasks, make_tasks, with_transcripts
 from .manifest import Manifest, make_manifest, package_versions
-from .metadata import Metadata, groupable, read_metadata
-from .metrics import METRICS
+from .metadata import Metadata, groupable, read_metadata, transcripts
 from .outputs import check_output
 from .pairing import Group, match_rule, pair_folders
 from .protocols import Protocol, check_baseline, load_protocol, pair_set
@@ -26,11 +26,6 @@ from .rows import NOISY, Row, Settings, Task
 from .summary import EvaluationSummary, summarise_rows
 
 JOURNAL = "rows.jsonl"
-# What papers print; the others are asked for by name, or with ``all``.
-STANDARD_METRICS = (
-    *("pesq_wb", "stoi", "estoi", "si_sdr", "seg_snr", "csig", "cbak", "covl"),
-    *("dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak", "dnsmos_p808"),
-)
 _RESERVED = ("clean", NOISY)
 
 
@@ -127,8 +122,8 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
     protocol = None if request.protocol is None else load_protocol(request.protocol)
     folders, groups = _pair(request, protocol)
     systems = [role for role in folders if role not in _RESERVED]
-    settings = _settings(request, protocol, groups)
     metadata = _metadata(request, protocol, groups)
+    settings, notes = _settings(request, protocol, groups, metadata)
     group_by = _columns(request, metadata)
     runs = [
         plan_model(model, request.output / "enhanced", request.device, request.seeds, request.threads)
@@ -143,7 +138,7 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
         raise UserError(f"cannot write into --output {request.output}: {error.strerror or error}") from error
 
     # The unprocessed input first: on a standard set it tells whether the rest is worth measuring.
-    tasks = make_tasks(groups, systems, check_swap=protocol is None)
+    tasks = with_transcripts(make_tasks(groups, systems, check_swap=protocol is None), settings, metadata)
     ready = [task for task in tasks if task.system == NOISY] if protocol is not None else []
     checked = None
     overwrite = request.overwrite
@@ -159,7 +154,7 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
     enhanced: dict[str, list[Enhanced]] = {}
     for run in runs:
         more, enhanced[run.system] = _enhance(run, groups, request, tell)
-        tasks += more
+        tasks += with_transcripts(more, settings, metadata)
     rows = measure_set(tasks, settings, request.output, request.workers, tell, "files", overwrite)
 
     summary = summarise_rows(rows, metadata, group_by, enhanced)
@@ -175,27 +170,11 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
         protocol=checked,
         metadata=request.metadata,
     )
+    manifest.warnings += notes
     tell.stage("report", 1)
     paths = write_report(request.output, manifest, summary, rows, metadata, request.clips)
     tell.advance("")
     return Evaluation(manifest, summary, rows, paths, metadata)
-
-
-def default_metrics(has_reference: bool, sample_rate: int) -> tuple[str, ...]:
-    """The standard metrics that exist for these files.
-
-    Args:
-        has_reference: there is clean speech to compare with.
-        sample_rate: of the files, in Hz.
-    """
-    names = STANDARD_METRICS if sample_rate >= 16000 else ("pesq_nb", *STANDARD_METRICS)
-    return tuple(
-        metric.name
-        for metric in METRICS
-        if metric.name in names
-        and (has_reference or metric.needs == "estimate")
-        and (not metric.sample_rates or min(metric.sample_rates) <= sample_rate)
-    )
 
 
 def _check(request: Request) -> None:
@@ -239,26 +218,19 @@ def _refuse_equal_names(systems: Sequence[str]) -> None:
             raise UserError(f"two systems would be called {system!r}: rename a folder")
 
 
-def _settings(request: Request, protocol: Protocol | None, groups: Sequence[Group]) -> Settings:
+def _settings(
+    request: Request, protocol: Protocol | None, groups: Sequence[Group], metadata: Metadata
+) -> tuple[Settings, list[str]]:
+    """What to measure with, and notes on what is left out."""
     rate = protocol.sample_rate if protocol is not None else request.sample_rate
-    has_reference = "clean" in groups[0].paths
-    has_noisy = NOISY in groups[0].paths
-    if request.metrics == ("all",):
-        needs = {"estimate", *(["reference"] if has_reference else [])}
-        needs |= {"noisy"} if has_reference and has_noisy else set()
-        names = tuple(metric.name for metric in METRICS if metric.needs in needs)
-    else:
-        names = request.metrics or default_metrics(has_reference, rate or _first_rate(groups[0]))
-    if not names:
-        raise UserError("no metric exists for these files: without --clean the rate must be 16 kHz at least")
-    baseline = tuple(protocol.baseline) if protocol is not None else ()
-    chosen = select_metrics((*names, *baseline))
-    for metric in chosen:
-        if metric.needs != "estimate" and not has_reference:
-            raise UserError(f"{metric.name} needs a reference: give --clean DIR")
-        if metric.needs == "noisy" and not has_noisy:
-            raise UserError(f"{metric.name} needs the mixture: give --noisy DIR")
-    return Settings(tuple(metric.name for metric in chosen), request.align_ms, request.trim_ms, rate)
+    paths = groups[0].paths
+    material = Material(
+        "clean" in paths, NOISY in paths, bool(transcripts(metadata)), rate or _first_rate(groups[0])
+    )
+    names, notes = choose_metrics(request.metrics, material)
+    if protocol is not None:
+        names = tuple(metric.name for metric in select_metrics((*names, *protocol.baseline)))
+    return Settings(names, request.align_ms, request.trim_ms, rate), notes
 
 
 def _first_rate(group: Group) -> int:

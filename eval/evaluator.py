@@ -9,12 +9,15 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 from audio_enh.errors import UserError
 
 from .arrays import missing_packages, select_metrics
 from .file_scores import measure_file, metrics_for
+from .metadata import Metadata, transcripts
+from .metrics import BY_NAME
 from .pairing import Group
 from .rows import NOISY, Failure, Journal, Row, Settings, Task, failed_row
 
@@ -54,6 +57,14 @@ def make_tasks(groups: Sequence[Group], systems: Sequence[str], check_swap: bool
         for system in judged
         for index, group in enumerate(groups)
     ]
+
+
+def with_transcripts(tasks: Sequence[Task], settings: Settings, metadata: Metadata) -> list[Task]:
+    """The tasks with what is said in their files, where a metric needs it and the metadata tell."""
+    if not any(BY_NAME[name].needs == "transcript" for name in settings.metrics):
+        return list(tasks)
+    said = transcripts(metadata)
+    return [replace(task, transcript=said.get(task.file)) for task in tasks]
 
 
 def evaluate_tasks(

@@ -84,12 +84,12 @@ def measure_file(task: Task, settings: Settings) -> Row:
 
     unfit: dict[str, Failure] = {}
     for metric in metrics:
-        if metric.needs != "estimate" and pair_failure is not None:
+        if metric.needs_reference and pair_failure is not None:
             unfit[metric.name] = pair_failure
         elif metric.needs == "noisy" and mixture_failure is not None:
             unfit[metric.name] = mixture_failure
     fit = [metric for metric in metrics if metric.name not in unfit]
-    result = _measure_channels(fit, estimate, reference, noisy)
+    result = _measure_channels(fit, estimate, reference, noisy, task.transcript)
     row.scores = result.scores
     found = {name: Failure(error.reason, error.detail) for name, error in result.failures.items()} | unfit
     row.failures = {name: found[name] for name in names if name in found}
@@ -217,7 +217,11 @@ def _line_up(
 
 
 def _measure_channels(
-    metrics: Sequence[Metric], estimate: _Audio, reference: _Audio | None, noisy: _Audio | None
+    metrics: Sequence[Metric],
+    estimate: _Audio,
+    reference: _Audio | None,
+    noisy: _Audio | None,
+    transcript: str | None,
 ) -> Measurement:
     """Means over channels; a channel without a score takes it from all."""
     results = [
@@ -227,6 +231,7 @@ def _measure_channels(
                 estimate.rate,
                 None if reference is None else reference.samples[index],
                 None if noisy is None else noisy.samples[index],
+                transcript,
             ),
             metrics,
         )

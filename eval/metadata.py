@@ -13,6 +13,8 @@ Metadata = Mapping[str, Mapping[str, str]]
 
 # More distinct numbers than this are put into bands.
 _MAX_VALUES = 8
+# Columns with the words that are said.
+_TRANSCRIPT_COLUMNS = ("text", "transcript")
 _KEY_COLUMNS = ("file", "path", "name", "id", "filename")
 
 
@@ -53,6 +55,16 @@ def read_metadata(path: Path, keys: Sequence[str]) -> dict[str, dict[str, str]]:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise UserError(f"{path}, column {naming!r}, has no line for {', '.join(missing[:5])}{more}")
     return {key: values for key, values in found.items() if values is not None}
+
+
+def transcripts(metadata: Metadata) -> dict[str, str]:
+    """What is said, by key: the column ``text`` or ``transcript``, where it is not empty."""
+    return {
+        key: text
+        for key, values in metadata.items()
+        for column, text in values.items()
+        if column.lower() in _TRANSCRIPT_COLUMNS and text
+    }
 
 
 def spreadsheet_cell(value: object) -> object:
@@ -104,9 +116,11 @@ def sort_labels(labels: set[str]) -> list[str]:
 
 def groupable(metadata: Metadata) -> list[str]:
     """Columns worth a table: those that are not a name of their own for nearly every file."""
-    columns = list(dict.fromkeys(column for values in metadata.values() for column in values))
+    columns = dict.fromkeys(column for values in metadata.values() for column in values)
     chosen = []
     for column in columns:
+        if column.lower() in _TRANSCRIPT_COLUMNS:
+            continue
         labels = group_labels({key: values.get(column, "") for key, values in metadata.items()})
         if 1 < len(set(labels.values())) <= max(2, min(20, len(metadata) // 2)):
             chosen.append(column)

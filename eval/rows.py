@@ -60,6 +60,7 @@ class Task:
         system: ``noisy`` for the unprocessed input, else the system's name.
         seed: of a generative system's sample, else None.
         estimate, reference, noisy: paths; None where there is none.
+        transcript: what is said; None where it is not known.
         check_swap: also judge the reference without a reference, to notice swapped arguments.
         failed: set when there is no estimate to judge (the enhancement failed).
         seconds_enhancing: computing time of the enhancement.
@@ -71,6 +72,7 @@ class Task:
     estimate: Path
     reference: Path | None = None
     noisy: Path | None = None
+    transcript: str | None = None
     check_swap: bool = False
     failed: Failure | None = None
     seconds_enhancing: float | None = None
@@ -112,6 +114,7 @@ class Row:
         metric_seconds: time of each metric, by the first of those computed together.
         sha256: of the files, first 16 digits, by role.
         inputs: see ``Task.inputs``.
+        transcript: what was taken to be said.
     """
 
     file: str
@@ -138,6 +141,7 @@ class Row:
     metric_seconds: dict[str, float] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, list[int]] = field(default_factory=dict)
+    transcript: str | None = None
 
     @property
     def identity(self) -> Identity:
@@ -210,7 +214,7 @@ class Journal:
         row = self.rows.get(task.identity)
         if row is None or row.inputs != task.inputs() or row.seconds_enhancing != task.seconds_enhancing:
             return None
-        if (row.estimate, row.reference, row.noisy) != task.paths():
+        if (row.estimate, row.reference, row.noisy) != task.paths() or row.transcript != task.transcript:
             return None
         return None if any(failure.reason in _WORTH_A_RETRY for failure in row.failures.values()) else row
 
@@ -269,4 +273,5 @@ def failed_row(task: Task, metrics: Iterable[str], failure: Failure) -> Row:
         noisy=noisy,
         seconds_enhancing=task.seconds_enhancing,
         inputs=task.inputs(),
+        transcript=task.transcript,
     )

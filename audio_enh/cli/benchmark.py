@@ -49,6 +49,16 @@ def benchmark(
             "All by default.",
         ),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="NAMES",
+            show_default=False,
+            help="Names separated by commas, or all; `audio-enh evaluate --help` lists them. By default pesq_wb, "
+            "estoi, si_sdr, dnsmos_ovrl.",
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option("--limit", min=1, show_default=False, help="Only the first so many files."),
@@ -80,12 +90,14 @@ def benchmark(
     from audio_enh.cli._signals import Interruptible
     from audio_enh.cli._terminal import console as make_console
     from audio_enh.eval.benchmark import BenchmarkRequest, run_benchmark
+    from audio_enh.eval.choice import metric_names
 
     request = BenchmarkRequest(
         folder=folder,
         output=output,
         models=_names(model),
         peers=_names(peer),
+        metrics=metric_names(metrics),
         limit=limit,
         environments=environments,
         workers=workers or cores(),

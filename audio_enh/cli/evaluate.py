@@ -70,8 +70,9 @@ def evaluate(
             metavar="NAMES",
             show_default=False,
             help="Names separated by commas, or all. Against a reference: pesq_wb, pesq_nb, stoi, estoi, si_sdr, "
-            "sd_sdr, snr, seg_snr, csig, cbak, covl, lsd, mcd. With the mixture too: si_sir, si_sar. Without "
-            "reference: dnsmos_ovrl, dnsmos_sig, dnsmos_bak, dnsmos_p808, plcmos. By default those that papers "
+            "sd_sdr, snr, seg_snr, csig, cbak, covl, lsd, mcd, speaker_similarity, dwer, phoneme_similarity. With "
+            "the mixture too: si_sir, si_sar. Without reference: dnsmos_ovrl, dnsmos_sig, dnsmos_bak, dnsmos_p808, "
+            "plcmos, distillmos. With what is said (column text of --metadata): wer. By default those that papers "
             "print.",
         ),
     ] = None,
@@ -165,6 +166,7 @@ def evaluate(
     """
     from audio_enh.cli._progress import Bars, cores
     from audio_enh.cli._signals import Interruptible
+    from audio_enh.eval.choice import metric_names
     from audio_enh.eval.evaluation import Request
     from audio_enh.eval.evaluation import evaluate as run
 
@@ -176,7 +178,7 @@ def evaluate(
         models=tuple(model or ()),
         protocol=protocol,
         root=root,
-        metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else (),
+        metrics=metric_names(metrics),
         match=match,
         align_ms=align,
         trim_ms=trim,

@@ -83,6 +83,11 @@ class EnhancementTask(lightning.LightningModule):
         self.audio_examples = audio_examples
         self.examples: list[tuple[Tensor, Tensor, Tensor]] = []
         self.metrics = select_metrics(metrics)
+        for metric in self.metrics:
+            if metric.needs == "transcript":
+                raise UserError(
+                    f"task.metrics: {metric.name} needs what is said, which training does not know"
+                )
         self.scores = ValidationScores(self.metrics)
         self.steps = FiniteSteps()
         self.items = torch.zeros(1, dtype=torch.int64)

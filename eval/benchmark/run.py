@@ -14,10 +14,11 @@ from typing import Any
 import audio_enh
 from audio_enh.errors import UserError
 
+from ..choice import Material, choose_metrics
 from ..evaluation import JOURNAL, Progress, Silent, measure_set
-from ..evaluator import make_tasks
+from ..evaluator import make_tasks, with_transcripts
 from ..manifest import make_manifest, package_versions
-from ..metadata import Metadata, groupable, read_metadata
+from ..metadata import Metadata, groupable, read_metadata, transcripts
 from ..outputs import check_output
 from ..pairing import Group, match_rule, pair_folders
 from ..report import COMPARED, REPORT_NAMES, write_report, write_text
@@ -44,6 +45,7 @@ class BenchmarkRequest:
         folder: the set, with ``clean``, ``noisy`` and perhaps ``metadata.csv``.
         output: folder of the tables, the picture, the report and the enhanced files.
         models, peers: see ``find_models`` and ``find_peers``; None: all.
+        metrics: names, ``("all",)``, or empty for :data:`METRICS`.
         limit: only the first so many files.
         environments: folder of the peers' virtual environments.
         workers: processes that measure.
@@ -57,6 +59,7 @@ class BenchmarkRequest:
     output: Path
     models: tuple[str, ...] | None = None
     peers: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] = ()
     limit: int | None = None
     environments: Path = DEFAULT_FOLDER
     workers: int = 1
@@ -98,6 +101,9 @@ def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -
     systems = [*find_models(request.models, rate), *find_peers(request.peers)]
     _check_names(systems)
     metadata = _metadata(request.folder, groups)
+    material = Material(True, True, bool(transcripts(metadata)), rate)
+    names, notes = choose_metrics(request.metrics, material, METRICS)
+    settings = Settings(names)
     folders = {_folder(request, system): PROCESSED_JOURNAL for system in systems}
     check_output(request.output, JOURNAL, (*REPORT_NAMES, *_NAMES), folders, request.overwrite)
     try:
@@ -105,15 +111,13 @@ def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -
     except OSError as error:
         raise UserError(f"cannot write into --output {request.output}: {error.strerror or error}") from error
 
-    settings = Settings(METRICS)
-
     # The input first: a missing package, or scores of other settings, are to be told before the long part.
-    entries, tasks = [], make_tasks(groups, ())
+    entries, tasks = [], with_transcripts(make_tasks(groups, ()), settings, metadata)
     measure_set(tasks, settings, request.output, request.workers, tell, "noisy input", request.overwrite)
     for system in systems:
         entry, more = _enhance(system, groups, request, tell)
         entries.append(entry)
-        tasks += more
+        tasks += with_transcripts(more, settings, metadata)
     rows = measure_set(tasks, settings, request.output, request.workers, tell, "files")
 
     tell.stage("report", 1)
@@ -128,6 +132,7 @@ def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -
         workers=request.workers,
         seconds=perf_counter() - began,
     )
+    manifest.warnings += notes
     manifest.models = {entry.system.name: _described(entry) for entry in entries}
     write_report(request.output, manifest, summary, rows, metadata, clips=0, compared=COMPARED)
     numbers, text, plot = (request.output / name for name in _NAMES)

@@ -4,11 +4,14 @@ from .composite import Composite, composite, log_likelihood_ratio, seg_snr, weig
 from .errors import MetricError
 from .measure import Measurement, measure
 from .mos import Dnsmos, dnsmos, plcmos
+from .naturalness import distillmos
 from .perceptual import estoi, pesq_nb, pesq_wb, stoi
 from .sdr import sd_sdr, si_sar, si_sdr, si_sdr_torch, si_sir, snr
 from .signals import Signals
+from .speaker import speaker_similarity
 from .spectral import log_spectral_distance, mel_cepstral_distance
 from .table import BY_NAME, METRICS, Metric, in_order
+from .words import differential_word_error_rate, phoneme_similarity, recognise, word_error_rate
 
 __all__ = [
     "BY_NAME",
@@ -20,6 +23,8 @@ __all__ = [
     "MetricError",
     "Signals",
     "composite",
+    "differential_word_error_rate",
+    "distillmos",
     "dnsmos",
     "estoi",
     "in_order",
@@ -29,7 +34,9 @@ __all__ = [
     "mel_cepstral_distance",
     "pesq_nb",
     "pesq_wb",
+    "phoneme_similarity",
     "plcmos",
+    "recognise",
     "sd_sdr",
     "seg_snr",
     "si_sar",
@@ -37,6 +44,8 @@ __all__ = [
     "si_sdr_torch",
     "si_sir",
     "snr",
+    "speaker_similarity",
     "stoi",
     "weighted_spectral_slope",
+    "word_error_rate",
 ]

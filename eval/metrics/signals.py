@@ -22,6 +22,7 @@ class Signals:
         sample_rate: in Hz.
         reference: clean speech, ``(samples,)``.
         noisy: the mixture, ``(samples,)``; ``noise`` is this minus the reference.
+        transcript: what is said.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class Signals:
         sample_rate: int,
         reference: NDArray[np.floating] | None = None,
         noisy: NDArray[np.floating] | None = None,
+        transcript: str | None = None,
     ) -> None:
         self.estimate = estimate
         self.sample_rate = sample_rate
         self._reference = reference
         self._noisy = noisy
+        self._transcript = transcript
         self._resampled: dict[int, Signals] = {}
 
     @property
@@ -45,6 +48,15 @@ class Signals:
         if self._reference is None:
             raise MetricError("missing_input", "no clean reference is given")
         return self._reference
+
+    @property
+    def transcript(self) -> str:
+        """Raises:
+        MetricError: ``missing_input``.
+        """
+        if self._transcript is None:
+            raise MetricError("missing_input", "no transcript is given")
+        return self._transcript
 
     @cached_property
     def noise(self) -> NDArray[np.floating]:
@@ -76,6 +88,7 @@ class Signals:
                 None
                 if self._noisy is None
                 else resample(self._noisy, self.sample_rate, sample_rate, "mixture"),
+                self._transcript,
             )
         return self._resampled[sample_rate]
 

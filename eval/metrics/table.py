@@ -11,12 +11,15 @@ from audio_enh.errors import UserError
 
 from .composite import composite, seg_snr
 from .mos import dnsmos, plcmos
+from .naturalness import distillmos
 from .perceptual import estoi, pesq_nb, pesq_wb, stoi
 from .sdr import sd_sdr, si_sar, si_sdr, si_sir, snr
 from .signals import Signals
+from .speaker import PACKAGE, speaker_similarity
 from .spectral import log_spectral_distance, mel_cepstral_distance
+from .words import differential_word_error_rate, phoneme_similarity, word_error_rate
 
-Need = Literal["estimate", "reference", "noisy"]
+Need = Literal["estimate", "reference", "noisy", "transcript"]
 Compute = Callable[[Signals], "float | tuple[float, ...]"]
 
 
@@ -31,11 +34,13 @@ class Metric:
         bounds: smallest and largest value, None where there is none.
         higher_is_better: False for distances.
         needs: ``"estimate"`` when no reference is needed, ``"reference"``, or ``"noisy"`` when the mixture is
-            needed as well.
+            needed as well; ``"transcript"`` when the words that are said are needed, and no reference.
         sample_rates: rates in Hz at which it is defined, descending; empty when any.
         packages: import names of what computes it, beside numpy.
         compute: from signals at a rate it takes; metrics that share one function are computed at once.
         part: index into what ``compute`` returns, None when that is the value.
+        extra: the optional dependencies of this project that bring ``packages``.
+        alone: packages of which only a part is used, to be installed without what they depend on.
     """
 
     name: str
@@ -48,6 +53,12 @@ class Metric:
     packages: tuple[str, ...]
     compute: Compute
     part: int | None = None
+    extra: str = "eval"
+    alone: tuple[str, ...] = ()
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.needs in ("reference", "noisy")
 
     @property
     def tolerance(self) -> float:
@@ -64,6 +75,7 @@ def _dnsmos(signals: Signals) -> tuple[float, ...]:
 
 
 _MOS = ("speechmos", "onnxruntime", "librosa", "pandas", "requests", "tqdm")
+_SPEECH = "speech-metrics"
 _FREE = (None, None)
 _DISTANCE = (0.0, None)
 _RATING = (1.0, 5.0)
@@ -128,6 +140,26 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "plcmos", "PLCMOS", "MOS", _RATING, True, "estimate", (16000,), _MOS,
         lambda s: plcmos(s.estimate, s.sample_rate),
+    ),
+    Metric(
+        "distillmos", "DistillMOS", "MOS", _RATING, True, "estimate", (16000,), ("distillmos", "torchaudio"),
+        lambda s: distillmos(s.estimate, s.sample_rate), extra=_SPEECH,
+    ),
+    Metric(
+        "speaker_similarity", "speaker similarity", "", (0.0, 1.0), True, "reference", (16000,), ("librosa",),
+        lambda s: speaker_similarity(s.reference, s.estimate, s.sample_rate), alone=(PACKAGE,),
+    ),
+    Metric(
+        "wer", "WER", "", _DISTANCE, False, "transcript", (16000,), ("pocketsphinx",),
+        lambda s: word_error_rate(s.estimate, s.transcript, s.sample_rate), extra=_SPEECH,
+    ),
+    Metric(
+        "dwer", "dWER", "", _DISTANCE, False, "reference", (16000,), ("pocketsphinx",),
+        lambda s: differential_word_error_rate(s.reference, s.estimate, s.sample_rate), extra=_SPEECH,
+    ),
+    Metric(
+        "phoneme_similarity", "phoneme similarity", "", (0.0, 1.0), True, "reference", (16000,), ("pocketsphinx",),
+        lambda s: phoneme_similarity(s.reference, s.estimate, s.sample_rate), extra=_SPEECH,
     ),
 )
 # fmt: on

@@ -40,6 +40,14 @@ def dnsmos(key: str) -> Callable[[Audio, Audio], float]:
     return lambda _, other: float(speechmos.dnsmos.run(np.clip(other, -1, 1), RATE)[key])
 
 
+def distillmos(_: Audio, other: Audio) -> float:
+    """The package's own windows, all of a file at once."""
+    from distillmos import ConvTransformerSQAModel
+
+    with torch.inference_mode():
+        return float(ConvTransformerSQAModel().eval()(torch.from_numpy(other.astype(np.float32))[None]))
+
+
 OTHERS: dict[str, tuple[str, Callable[[Audio, Audio], float]]] = {
     "pesq_wb": ("pesq called directly", lambda s, x: pesq.pesq(RATE, s, x, "wb")),
     "pesq_nb": ("pesq called directly", lambda s, x: pesq.pesq(RATE, s, x, "nb")),
@@ -52,6 +60,7 @@ OTHERS: dict[str, tuple[str, Callable[[Audio, Audio], float]]] = {
     "dnsmos_sig": ("speechmos called directly", dnsmos("sig_mos")),
     "dnsmos_bak": ("speechmos called directly", dnsmos("bak_mos")),
     "dnsmos_p808": ("speechmos called directly", dnsmos("p808_mos")),
+    "distillmos": ("distillmos called directly", distillmos),
 }
 
 

@@ -207,3 +207,40 @@ def test_stopped_in_the_middle_and_continued(data: Path, tmp_path: Path) -> None
     lines = journal.read_text().splitlines()
     assert len(lines) == 1 + FILES
     assert journal.read_text().startswith(known[: known.rindex("\n") + 1])
+
+
+def test_what_is_said_comes_from_the_metadata(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pocketsphinx")
+    command = (
+        "evaluate",
+        "--enhanced",
+        data / "out",
+        "--metrics",
+        "wer",
+        "--clips",
+        "0",
+        "-j",
+        "1",
+        "-o",
+        "ev",
+    )
+    result = run(*command, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "wer needs the words that are said" in result.stderr
+
+    lines = ["file,text", *(f'f{index},"one, two three"' for index in range(FILES - 1)), f"f{FILES - 1},"]
+    (tmp_path / "said.csv").write_text("\n".join(lines))
+    result = run(*command, "--metadata", "said.csv", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "ev" / "report.json").read_text())["rows"]
+    assert {row["transcript"] for row in rows} == {"one, two three", None}
+    assert [row["scores"]["wer"] >= 0 for row in rows[:-1]] == [True] * (FILES - 1)
+    assert rows[-1]["failures"]["wer"]["reason"] == "missing_input"
+
+    # What is said has changed: measured anew, and only where it has.
+    (tmp_path / "said.csv").write_text("\n".join([*lines[:-1], f"f{FILES - 1},four"]))
+    again = run(*command, "--metadata", "said.csv", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    rows = json.loads((tmp_path / "ev" / "report.json").read_text())["rows"]
+    assert rows[-1]["scores"]["wer"] >= 0
