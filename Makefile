@@ -1,4 +1,4 @@
-# `make demo` and `make test` set themselves up on a fresh machine: Python 3.10 or newer is all they need.
+# `make demo`, `make web` and `make test` set themselves up on a fresh machine: Python 3.10 or newer is all they need.
 # They install exact, tested versions: constraints/renew says which and why.
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,10 +7,13 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # Where torch's builds for the CPU are; PyPI has those for CUDA only, on Linux.
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-slow lint types format constraints clean
+.PHONY: demo web test test-slow lint types format constraints clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/audio-enh demo -o demo
+
+web: $(VENV)/.installed-web
+	$(BIN)/audio-enh web
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/streaming/live
@@ -52,6 +55,12 @@ $(VENV)/.installed-demo: pyproject.toml constraints/cpu.txt $(VENV)/bin/python
 			|| echo "torch for the CPU is out of reach: taking PyPI's build, with CUDA some 3 GB to download."; \
 		$(PIP) -c constraints/cpu.txt -e ".[eval,live,export]"; \
 	fi
+	touch $@
+
+# What the demo needs, and the page.
+$(VENV)/.installed-web: pyproject.toml constraints/cpu.txt $(VENV)/bin/python
+	@$(MAKE) $(VENV)/.installed-demo
+	@[ -e $(VENV)/.installed-dev ] || $(PIP) -c constraints/cpu.txt -e ".[eval,live,export,web]"
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints/full.txt constraints/alone.txt $(VENV)/bin/python

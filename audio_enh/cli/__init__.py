@@ -44,6 +44,7 @@ from audio_enh.cli import (
     live,
     models,
     train,
+    web,
 )
 from audio_enh.cli._errors import debugging, describe, outside_cause
 from audio_enh.cli._terminal import prepare_streams, printable
@@ -105,6 +106,7 @@ app.command("benchmark")(benchmark.benchmark)
 app.command("compare")(compare.compare)
 app.command("train")(train.train)
 app.command("mix")(train.mix)
+app.command("web")(web.web)
 app.add_typer(data.app, name="data")
 
 
