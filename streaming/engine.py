@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from audio_enh.dsp.drywet import SilenceGate, wet_weight
 from audio_enh.errors import UserError
+from audio_enh.inference.catalog import default_model
 from audio_enh.streaming.backend import Backend, BackendName, open_backend
 from audio_enh.streaming.fifo import Fifo
 from audio_enh.streaming.resampler import Resampler
@@ -100,7 +101,13 @@ class Stream:
         self.backend = (
             model
             if isinstance(model, Backend)
-            else open_backend(model, rows, backend=backend, device=device, threads=threads)
+            else open_backend(
+                default_model(sample_rate) if model is None else model,
+                rows,
+                backend=backend,
+                device=device,
+                threads=threads,
+            )
         )
         if self.backend.batch != rows:
             raise UserError(f"the backend is for {self.backend.batch} streams, not for {rows}")

@@ -206,7 +206,7 @@ def _enhance(
     interruptible: Interruptible,
 ) -> None:
     from audio_enh.cli._terminal import console as make_console
-    from audio_enh.inference.catalog import DEFAULT_MODEL, find_checkpoint
+    from audio_enh.inference.catalog import FULL_BAND_MODEL, find_checkpoint
 
     if plan.single and plan.jobs[0].done and not overwrite:
         raise UserError(f"{plan.jobs[0].target} exists already: add --overwrite, or choose another output")
@@ -214,7 +214,7 @@ def _enhance(
         raise UserError("--uncertainty needs --draws 2 or more: it is how far the draws are apart")
     if report is not None and report.suffix.lower() != ".json":
         raise UserError(f"--report {report}: name a .json file")
-    name = DEFAULT_MODEL if model is None else model
+    name = FULL_BAND_MODEL if model is None else model
     folder = find_checkpoint(name)  # a wrong name is told before torch takes its seconds to load
 
     # Read by OpenMP when torch is loaded. Threads that wait by spinning take the cores away from each other

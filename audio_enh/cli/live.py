@@ -269,7 +269,7 @@ def _run(
     interruptible: Interruptible,
 ) -> None:
     from audio_enh.cli._live_devices import open_devices
-    from audio_enh.inference.catalog import DEFAULT_MODEL
+    from audio_enh.inference.catalog import default_model
     from audio_enh.streaming import Stream
     from audio_enh.streaming.live.leftovers import leftovers
     from audio_enh.streaming.live.session import Options, Session
@@ -279,8 +279,9 @@ def _run(
     names: list[str] = []
 
     def make_engine(sample_rate: int, channels: int, block: int) -> Stream:
+        model = wishes.model or default_model(sample_rate)
         stream = Stream(
-            wishes.model,
+            model,
             sample_rate,
             channels,
             backend=wishes.backend,
@@ -290,7 +291,7 @@ def _run(
             max_attenuation=max_attenuation,
             block_length=block,
         )
-        names[:] = [f"{Path(wishes.model or DEFAULT_MODEL).name}, {stream.backend.name}"]
+        names[:] = [f"{Path(model).name}, {stream.backend.name}"]
         return stream
 
     options = Options(channels=channels, channel=channel, record=record, record_input=record_input)

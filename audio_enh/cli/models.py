@@ -38,7 +38,7 @@ def _print_table(checkpoints: list[CheckpointInfo]) -> None:
     from rich.table import Table
 
     from audio_enh.cli._terminal import console as make_console
-    from audio_enh.inference.catalog import DEFAULT_MODEL
+    from audio_enh.inference.catalog import DEFAULT_MODEL, FULL_BAND_MODEL
 
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
@@ -48,8 +48,9 @@ def _print_table(checkpoints: list[CheckpointInfo]) -> None:
         table.add_column(column, overflow="fold")
     for checkpoint in checkpoints:
         info = checkpoint.info
+        default = {DEFAULT_MODEL: " (default)", FULL_BAND_MODEL: " (above 16 kHz)"}
         table.add_row(
-            checkpoint.name + (" (default)" if checkpoint.name == DEFAULT_MODEL else ""),
+            checkpoint.name + default.get(checkpoint.name, ""),
             _number(info.get("sample_rate"), 1e-3, "g", " kHz"),
             _number(info.get("latency_ms"), 1, "g", " ms"),
             _number(info.get("parameters"), 1e-6, ".2f", " M"),

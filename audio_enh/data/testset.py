@@ -100,7 +100,7 @@ def build_test_set(
                 room = responses.files[which].name
             source, disturbance = _noise(sound, rng, len(clean))
             disturbance = disturbance * (
-                augment.active_rms(wet) / augment.rms(disturbance) * 10 ** (-ratio / 20)
+                augment.active_rms(wet, sample_rate // 50) / augment.rms(disturbance) * 10 ** (-ratio / 20)
             )
             noisy = wet + disturbance
             gain = min(10 ** (level_db / 20) / augment.rms(noisy), 0.99 / float(np.abs(noisy).max()))
@@ -183,7 +183,8 @@ def draw_speech(
         rng = np.random.default_rng(seed)
         order = np.concatenate([rng.permutation(usable) for _ in range(-(-total // usable.size))])[:total]
         drawn = np.unique(order)
-        levels = [augment.active_rms(talk.read(int(index), 0, longest)) for index in drawn]
+        frame = talk.sample_rate // 50
+        levels = [augment.active_rms(talk.read(int(index), 0, longest), frame) for index in drawn]
         silent = drawn[np.array(levels) < SILENT]
         if not silent.size:
             return order, rng

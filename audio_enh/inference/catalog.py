@@ -13,6 +13,8 @@ from audio_enh.errors import CheckpointError, DependencyError
 from audio_enh.inference.plain_yaml import read_yaml
 
 DEFAULT_MODEL = "causal-unet-16k"
+#: The default above 16 kHz. It holds the other one, which does all there is to do up to that rate.
+FULL_BAND_MODEL = "causal-unet-48k"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
 #: The same model for ONNX Runtime, where a checkpoint has it: what live sound runs faster by.
@@ -42,6 +44,11 @@ def available() -> list[CheckpointInfo]:
             size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
             found.append(CheckpointInfo(folder.name, folder, read_config(folder).get("info", {}), size))
     return found
+
+
+def default_model(sample_rate: int | None) -> str:
+    """The name of the model that is taken where none is named, for live sound of a rate in Hz (None: not known)."""
+    return FULL_BAND_MODEL if sample_rate is not None and sample_rate > 16000 else DEFAULT_MODEL
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:

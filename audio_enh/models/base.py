@@ -45,6 +45,10 @@ class EnhancementModel(nn.Module, ABC):
             ``(batch, samples)``, aligned with the input (0 samples of delay).
         """
 
+    def for_rate(self, sample_rate: int) -> EnhancementModel:
+        """The model for signals of a sample rate in Hz: this one, or a part of it that does all there is to do."""
+        return self
+
     @classmethod
     def complete_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The constructor's arguments with the defaults of those not given: what a checkpoint keeps, so that it

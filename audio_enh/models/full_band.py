@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_enh.models.base import CausalModel, State
+from audio_enh.models.base import CausalModel, EnhancementModel, State
 from audio_enh.models.causal_unet import CausalUNet, Insight
 from audio_enh.models.light_recurrence import LightRecurrence
 
@@ -64,13 +64,14 @@ class FullBandUNet(CausalModel):
         if self.wait < 0:
             raise ValueError(f"hops of {self.low.hop_length} samples are too short for the filters")
 
-        low_pass = _low_pass(0.97 / self.ratio, self.half_length, 40.0)
+        # Computed by NumPy: under torch.device("meta"), as checkpoints are checked, tensors have no values.
+        low_pass = torch.from_numpy(_low_pass(0.97 / self.ratio, self.half_length, 40.0))
         self.register_buffer("split", low_pass[None, None], persistent=False)
         # One row for each of the samples that lie between two of the lower rate.
         padded = F.pad(self.ratio * low_pass, (0, self.ratio - 1 - (len(low_pass) - 1) % self.ratio))
         rows = padded.unflatten(0, (-1, self.ratio)).T.flip(1)
         self.register_buffer("join", rows[:, None].contiguous(), persistent=False)
-        self.register_buffer("divide", self._band_filters(bands)[:, None], persistent=False)
+        self.register_buffer("divide", torch.from_numpy(self._band_filters(bands))[:, None], persistent=False)
 
         units = self.low.bottleneck.rnn.hidden_size
         self.enter = nn.Sequential(nn.Linear(bands + 2 * self.groups + units, hidden), nn.LeakyReLU(0.1))
@@ -86,17 +87,19 @@ class FullBandUNet(CausalModel):
         complete = super().complete_arguments(arguments)
         return {**complete, "low": CausalUNet.complete_arguments(complete["low"])}
 
-    def _band_filters(self, bands: int) -> Tensor:
+    def for_rate(self, sample_rate: int) -> EnhancementModel:
+        """See :meth:`EnhancementModel.for_rate`: the U-Net alone, where signals hold nothing above its band."""
+        return self.low if sample_rate <= self.low.sample_rate else self
+
+    def _band_filters(self, bands: int) -> np.ndarray:
         """Linear-phase filters that add up to a pure delay, ``(bands, taps)``. The first passes all below, too: what
         little the rate changes leave there."""
         top = self.sample_rate / 2
         edges = _from_erb(np.linspace(_to_erb(top / self.ratio), _to_erb(top), bands + 1))[1:-1]
         below = [_low_pass(edge / top, self.half_band_length, 40.0) for edge in edges]
-        delay = torch.zeros(2 * self.half_band_length + 1)
+        delay = np.zeros(2 * self.half_band_length + 1, np.float32)
         delay[self.half_band_length] = 1.0
-        lower = [torch.zeros_like(delay), *below]
-        upper = [*below, delay]
-        return torch.stack([b - a for a, b in zip(lower, upper, strict=True)])
+        return np.diff([0 * delay, *below, delay], axis=0)
 
     def init_state(self, batch: int = 1) -> State:
         """See :meth:`CausalModel.init_state`: past input, past samples of the lower rate before and after the U-Net,
@@ -188,12 +191,12 @@ class FullBandUNet(CausalModel):
         return self.flush(audio, self.init_state(audio.shape[0]))[:, self.delay :]
 
 
-def _low_pass(cutoff: float, half_length: int, attenuation: float) -> Tensor:
+def _low_pass(cutoff: float, half_length: int, attenuation: float) -> np.ndarray:
     """Linear-phase low-pass by Kaiser's window; the cut-off (-6 dB) is a part of half the sample rate."""
     place = np.arange(-half_length, half_length + 1)
     beta = 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (attenuation - 21)
     taps = cutoff * np.sinc(cutoff * place) * np.kaiser(len(place), beta)
-    return torch.from_numpy(taps / taps.sum()).float()
+    return (taps / taps.sum()).astype(np.float32)
 
 
 def _to_erb(frequency: float) -> float:
