@@ -249,7 +249,9 @@ def _enhance(
                 threads = 1
             if threads is not None:
                 torch.set_num_threads(threads)
-            enhancer = Enhancer(loaded, config, windows_per_call=windows_per_call)
+            enhancer = Enhancer(
+                loaded, config, windows_per_call=windows_per_call, upper_bands=FULL_BAND_MODEL
+            )
             enhancer.check_options(options.enhance)
             settings |= {"weights_sha256": config.get("sha256"), "device": str(enhancer.device)}
             settings |= {"threads": torch.get_num_threads(), "torch": torch.__version__}

@@ -246,7 +246,7 @@ def _enhance_track(
             progress=progress,
             pool=pool,
         )
-        upper = UpperBand(info.sample_rate, enhancer.sample_rate / 2)
+        upper = UpperBand(info.sample_rate, enhancer.working_rate(info.sample_rate) / 2)
         with AudioWriter(target, info) as writer:
             # Shared among the channels, as the model's steps are: memory does not grow with their number.
             for block in reader.blocks(enhancer.block_seconds / info.channels):

@@ -117,6 +117,11 @@ class FullBandUNet(CausalModel):
 
     def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
         """See :meth:`CausalModel.step`."""
+        lower, upper, state = self.step_parts(audio, state)
+        return lower + upper, state
+
+    def step_parts(self, audio: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """:meth:`step`, what the U-Net made of the lower part and the bands above it apart."""
         past, past_low, past_rest, waiting, before, *others = state
         layers = self._layers()
         memories, low_state = others[: len(layers)], tuple(others[len(layers) :])
@@ -144,8 +149,8 @@ class FullBandUNet(CausalModel):
         earlier = torch.cat([before[:, :, None], after[:, :, :-1]], dim=2)
         rise = self._rise(after)
         faded = earlier[..., None] + (after - earlier)[..., None] * rise
-        output = enhanced + (delayed * faded).sum(dim=1).flatten(1)
-        return output, (
+        upper = (delayed * faded).sum(dim=1).flatten(1)
+        state = (
             audio[:, samples:],
             both[:, :, both.shape[2] - past_low.shape[2] :],
             rest[:, samples:],
@@ -154,6 +159,7 @@ class FullBandUNet(CausalModel):
             *memories,
             *low_state,
         )
+        return enhanced, upper, state
 
     def _rise(self, like: Tensor) -> Tensor:
         place = (torch.arange(self.hop_length, device=like.device) + 0.5) * (math.pi / 2 / self.hop_length)
@@ -189,6 +195,32 @@ class FullBandUNet(CausalModel):
     def forward(self, audio: Tensor) -> Tensor:
         """See :meth:`EnhancementModel.forward`."""
         return self.flush(audio, self.init_state(audio.shape[0]))[:, self.delay :]
+
+
+class UpperBands(CausalModel):
+    """The bands above the U-Net's alone, enhanced: what a model of a lower sample rate cannot give.
+
+    Args:
+        whole: the model that has them.
+    """
+
+    def __init__(self, whole: FullBandUNet):
+        super().__init__()
+        self.whole = whole
+        self.sample_rate, self.hop_length = whole.sample_rate, whole.hop_length
+        self.delay, self.latency = whole.delay, whole.latency
+
+    def init_state(self, batch: int = 1) -> State:
+        """See :meth:`CausalModel.init_state`."""
+        return self.whole.init_state(batch)
+
+    def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
+        """See :meth:`CausalModel.step`."""
+        _, upper, state = self.whole.step_parts(audio, state)
+        return upper, state
+
+    flush = FullBandUNet.flush
+    forward = FullBandUNet.forward
 
 
 def _low_pass(cutoff: float, half_length: int, attenuation: float) -> np.ndarray:
