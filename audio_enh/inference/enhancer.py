@@ -23,7 +23,9 @@ from audio_enh.inference.pool import WindowPool
 from audio_enh.inference.runners import CausalRunner, ModelRunner, Progress, WindowRunner
 from audio_enh.inference.stream import EnhanceStream, check_finite
 from audio_enh.inference.uncertainty import UncertaintyCurve
+from audio_enh.inference.upper_bands import UpperBandsRunner
 from audio_enh.models.base import MAX_RATE, MIN_RATE, CausalModel, EnhancementModel
+from audio_enh.models.full_band import FullBandUNet, UpperBands
 from audio_enh.models.generative import GenerativeModel
 from audio_enh.options import CHANNEL_MODES, DEFAULTS, EnhanceOptions, SamplingOptions
 
@@ -40,8 +42,9 @@ class Enhancer:
     Audio is resampled to the model's rate and back (linear phase, no delay). Channels of one scene, as a stereo
     microphone gives them, are enhanced together, so that sounds stay where they are; others side by side and
     independently. What lies above half the model's rate is not in the enhanced signal: a 48 kHz
-    recording through a 16 kHz model comes back at 48 kHz with nothing above 8 kHz. ``strength`` and
-    ``max_attenuation`` mix the original in, with its whole band.
+    recording through ``causal-unet-16k`` comes back at 48 kHz with nothing above 8 kHz. ``causal-unet-48k``, the
+    default, has the whole band, and gives its upper bands to the generative models (``upper_bands``). ``strength``
+    and ``max_attenuation`` mix the original in.
 
     Input that has been digital silence (exactly zero) for half a second gives digital silence.
 
@@ -56,9 +59,12 @@ class Enhancer:
         overlap_seconds: overlap of two windows, over which they are cross-faded.
         windows_per_call: windows that such a model is given at a time, each channel counted as one; None is 8 on a
             GPU, otherwise 1.
+        upper_bands: name of a checkpoint of a :class:`FullBandUNet`. Where a model that is not causal meets a signal
+            of a higher sample rate than its own, that one enhances what lies above the model's band, which is lost
+            otherwise.
 
     Attributes:
-        sample_rate: the model's rate, in Hz.
+        sample_rate: the model's highest rate, in Hz; see :meth:`working_rate`.
         device: where it computes.
     """
 
@@ -71,6 +77,7 @@ class Enhancer:
         window_seconds: float = 10.0,
         overlap_seconds: float = 1.0,
         windows_per_call: int | None = None,
+        upper_bands: str | None = None,
     ):
         self.model = model.eval()
         self.config = config or {}
@@ -85,14 +92,17 @@ class Enhancer:
         if windows_per_call < 1:
             raise UserError(f"windows_per_call must be at least 1, not {windows_per_call}")
         self.windows_per_call = windows_per_call
+        self.upper_bands = upper_bands
+        self._upper: UpperBands | None = None
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path | None = None, device: str = "auto") -> Enhancer:
         """Load a checkpoint; the same as :func:`audio_enh.load`, which see."""
-        from audio_enh.inference.checkpoint import DEFAULT_MODEL, load_model
+        from audio_enh.inference.catalog import FULL_BAND_MODEL
+        from audio_enh.inference.checkpoint import load_model
 
-        model, config = load_model(DEFAULT_MODEL if name_or_path is None else name_or_path, device)
-        return cls(model, config)
+        model, config = load_model(FULL_BAND_MODEL if name_or_path is None else name_or_path, device)
+        return cls(model, config, upper_bands=FULL_BAND_MODEL)
 
     def to(self, device: str) -> Enhancer:
         """Move the model to another device, ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; streams that are
@@ -190,9 +200,11 @@ class Enhancer:
                 f"{channels} channels: give audio as (channels, samples), 1 to {MAX_CHANNELS} channels"
             )
         self.check_options(options)
+        model = self.model.for_rate(_checked_rate(sample_rate))
+        upper = self._upper_bands(model, sample_rate)
         return EnhanceStream(
-            functools.partial(self._runner, channels, options, pool),
-            model_rate=self.sample_rate,
+            functools.partial(self._runner, model, upper, channels, options, pool),
+            model_rate=model.sample_rate if upper is None else upper.sample_rate,
             sample_rate=_checked_rate(sample_rate),
             channels=channels,
             wet=wet_weight(options.strength, options.max_attenuation),
@@ -229,8 +241,29 @@ class Enhancer:
             return torch.from_numpy(enhanced).to(audio), stream.uncertainty
         return enhanced.astype(audio.dtype, copy=False), stream.uncertainty
 
+    def working_rate(self, sample_rate: int) -> int:
+        """The rate in Hz at which signals of a rate are enhanced; what lies above half of it is lost."""
+        model = self.model.for_rate(_checked_rate(sample_rate))
+        upper = self._upper_bands(model, sample_rate)
+        return model.sample_rate if upper is None else upper.sample_rate
+
+    def _upper_bands(self, model: EnhancementModel, sample_rate: int) -> UpperBands | None:
+        """What enhances the bands that the model does not know, loaded when it is first needed."""
+        if self.upper_bands is None or isinstance(model, CausalModel) or sample_rate <= model.sample_rate:
+            return None
+        if self._upper is None:
+            from audio_enh.inference.checkpoint import load_model
+
+            whole, _ = load_model(self.upper_bands, str(self.device))
+            if not isinstance(whole, FullBandUNet) or whole.low.sample_rate != model.sample_rate:
+                return None
+            self._upper = UpperBands(whole).eval()
+        return self._upper
+
     def _runner(
         self,
+        model: EnhancementModel,
+        upper: UpperBands | None,
         channels: int,
         options: EnhanceOptions,
         pool: WindowPool | None,
@@ -240,17 +273,22 @@ class Enhancer:
             apart = options.changed(channel_mode="independent")
 
             def make_runner(batch: int) -> ModelRunner:
-                return self._runner(batch, apart, pool, progress)
+                return self._runner(model, upper, batch, apart, pool, progress)
 
-            return ChannelRunner(make_runner, channels, self.sample_rate, options.channel_mode)
-        if isinstance(self.model, CausalModel):
+            rate = model.sample_rate if upper is None else upper.sample_rate
+            return ChannelRunner(make_runner, channels, rate, options.channel_mode)
+        if upper is not None:
+            lower = self._runner(model, None, channels, options, pool, progress)
+            block = round(self.block_seconds / channels * upper.sample_rate)
+            return UpperBandsRunner(lower, model.sample_rate, upper, channels, block)
+        if isinstance(model, CausalModel):
             # Channels are a batch: with more of them shorter steps keep the memory where it is.
             seconds = self.block_seconds / channels
-            return CausalRunner(self.model, channels, round(seconds * self.sample_rate), progress)
+            return CausalRunner(model, channels, round(seconds * model.sample_rate), progress)
         pool = WindowPool(self.windows_per_call) if pool is None else pool
-        if isinstance(self.model, GenerativeModel):
+        if isinstance(model, GenerativeModel):
             return GenerativeRunner(
-                self.model,
+                model,
                 channels,
                 options.sampling,
                 window_seconds=self.window_seconds,
@@ -259,17 +297,20 @@ class Enhancer:
                 progress=progress,
             )
         return WindowRunner(
-            self._enhance_windows,
+            functools.partial(_enhance_windows, model),
             channels,
-            window_length=round(self.window_seconds * self.sample_rate),
-            overlap=round(self.overlap_seconds * self.sample_rate),
+            window_length=round(self.window_seconds * model.sample_rate),
+            overlap=round(self.overlap_seconds * model.sample_rate),
             pool=pool,
-            sample_rate=self.sample_rate,
+            sample_rate=model.sample_rate,
             progress=progress,
         )
 
-    def _enhance_windows(self, audio: Tensor, starts: Sequence[int], on_step: OnStep) -> Tensor:
-        return self.model(audio)[None]
+
+def _enhance_windows(
+    model: EnhancementModel, audio: Tensor, starts: Sequence[int], on_step: OnStep
+) -> Tensor:
+    return model(audio)[None]
 
 
 def _checked_rate(sample_rate: int) -> int:

@@ -32,6 +32,8 @@ class UpperBandsRunner:
         self._parts = [torch.zeros(batch, 0, device=self._device) for _ in range(2)]
         self._ended = False
 
+    linked = False
+
     @property
     def complete(self) -> bool:
         """See :class:`ModelRunner`."""
@@ -45,7 +47,7 @@ class UpperBandsRunner:
     @property
     def uncertainty(self) -> UncertaintyCurve | None:
         """Of the lower bands, where draws of a generative model tell one."""
-        return getattr(self._lower, "uncertainty", None)
+        return self._lower.uncertainty
 
     def process(self, audio: Tensor) -> Tensor:
         """See :class:`ModelRunner`."""
