@@ -1,7 +1,7 @@
 """Speech enhancement: one API over causal and diffusion models.
 
 >>> import audio_enh
->>> enhancer = audio_enh.load("causal-unet-16k")                # doctest: +SKIP
+>>> enhancer = audio_enh.load()                                 # doctest: +SKIP
 >>> clean = enhancer.enhance(noisy, sample_rate=48000)          # doctest: +SKIP
 """
 
@@ -36,7 +36,7 @@ def load(name_or_path: str | Path | None = None, device: str = "auto") -> Enhanc
 
     Args:
         name_or_path: a shipped checkpoint's name (``audio-enh models`` lists them), a checkpoint's folder, or
-            ``hf://user/repo[@revision][/folder]``; the shipped default if None.
+            ``hf://user/repo[@revision][/folder]``; ``causal-unet-48k`` if None.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
     Raises:

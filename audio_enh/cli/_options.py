@@ -21,7 +21,8 @@ Model = Annotated[
         "-m",
         metavar="NAME",
         show_default=False,
-        help="A name of `audio-enh models`, a folder, or hf://user/repo; causal-unet-16k if not given.",
+        help="A name of `audio-enh models`, a folder, or hf://user/repo; causal-unet-48k if not given, which "
+        "up to 16 kHz is causal-unet-16k.",
     ),
 ]
 Device = Annotated[

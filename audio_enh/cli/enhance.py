@@ -149,7 +149,7 @@ def enhance(
     What comes out has the sample rate, channels, length, sample format and tags of what went in, and is not
     delayed. Of video files the picture is copied. A recording is never held in memory as a whole.
 
-    A 16 kHz model gives nothing above 8 kHz back: --strength or --max-attenuation mix the original in, with
+    causal-unet-16k gives nothing above 8 kHz back: --strength or --max-attenuation mix the original in, with
     its whole band.
 
     Examples:

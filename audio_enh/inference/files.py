@@ -267,7 +267,7 @@ def _enhance_track(
     if upper.audible and options.enhance.strength == 1 and options.enhance.max_attenuation is None:
         lost = (
             f"sound above {upper.edge / 1000:g} kHz is lost, where this model hears nothing; "
-            "--strength 0.9 keeps a tenth of the original, with its treble",
+            "causal-unet-48k keeps it, or --strength 0.9 a tenth of the original",
         )
     return FileStats(
         sample_rate=info.sample_rate,
