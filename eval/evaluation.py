@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,20 +10,21 @@ from time import perf_counter
 from typing import Any
 from typing import Protocol as Interface
 
+import audio_enh
 from audio_enh.errors import UserError
 
 from .arrays import select_metrics
 from .choice import Material, choose_metrics
-from .enhancing import JOURNAL as ENHANCED_JOURNAL
-from .enhancing import Enhanced, ModelRun, enhance_set, plan_model
 from .evaluator import evaluate_tasks, make_tasks, with_transcripts
 from .manifest import Manifest, make_manifest, package_versions
 from .metadata import Metadata, groupable, read_metadata, transcripts
 from .outputs import check_output
 from .pairing import Group, match_rule, pair_folders
+from .processing import LoadingFailed, checkpoint_system, process_set, tasks_of
 from .protocols import Protocol, check_baseline, load_protocol, pair_set
 from .report import REPORT_NAMES, ReportPaths, write_report
 from .rows import NOISY, Row, Settings, Task
+from .runs import Processed, System
 from .summary import EvaluationSummary, summarise_rows
 
 JOURNAL = "rows.jsonl"
@@ -125,12 +127,16 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
     metadata = _metadata(request, protocol, groups)
     settings, notes = _settings(request, protocol, groups, metadata)
     group_by = _columns(request, metadata)
-    runs = [
-        plan_model(model, request.output / "enhanced", request.device, request.seeds, request.threads)
+    models = [
+        checkpoint_system(
+            model,
+            Path(__file__).with_name("whole_files.py"),
+            {"model": model, "device": request.device, "threads": request.threads},
+        )
         for model in request.models
     ]
-    _refuse_equal_names([*systems, *(run.system for run in runs)])
-    enhanced_folders = {run.folder: ENHANCED_JOURNAL for run in runs}
+    _refuse_equal_names([*systems, *(model.name for model in models)])
+    enhanced_folders = [_folder(request, model) for model in models]
     check_output(request.output, JOURNAL, REPORT_NAMES, enhanced_folders, request.overwrite)
     try:
         request.output.mkdir(parents=True, exist_ok=True)
@@ -151,9 +157,9 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
             "pairs": len(groups),
             "noisy_baseline": {name: round(mean, 4) for name, mean in means.items()},
         }
-    enhanced: dict[str, list[Enhanced]] = {}
-    for run in runs:
-        more, enhanced[run.system] = _enhance(run, groups, request, tell)
+    enhanced: dict[str, list[Processed]] = {}
+    for model in models:
+        more, enhanced[model.name] = _enhance(model, groups, request, tell)
         tasks += with_transcripts(more, settings, metadata)
     rows = measure_set(tasks, settings, request.output, request.workers, tell, "files", overwrite)
 
@@ -166,7 +172,10 @@ def evaluate(request: Request, progress: Progress | None = None) -> Evaluation:
         match=protocol.match if protocol is not None else request.match,
         workers=request.workers,
         seconds=perf_counter() - started,
-        models=runs,
+        models={
+            model.name: {**model.load, "weights_sha256": model.weights_sha256, "seeds": list(request.seeds)}
+            for model in models
+        },
         protocol=checked,
         metadata=request.metadata,
     )
@@ -269,13 +278,39 @@ def _columns(request: Request, metadata: Metadata) -> list[str]:
     return list(request.group_by)
 
 
+def _folder(request: Request, model: System) -> Path:
+    """Of a model's enhanced files."""
+    return request.output / "enhanced" / model.folder
+
+
 def _enhance(
-    run: ModelRun, groups: Sequence[Group], request: Request, tell: Progress
-) -> tuple[list[Task], list[Enhanced]]:
-    tell.stage(f"enhancing with {run.system}", len(groups) * len(run.seeds))
-    return enhance_set(
-        run, groups, overwrite=request.overwrite, on_file=lambda enhanced: tell.advance(enhanced.file)
-    )
+    model: System, groups: Sequence[Group], request: Request, tell: Progress
+) -> tuple[list[Task], list[Processed]]:
+    seeds = request.seeds or (None,)
+    tell.stage(f"enhancing with {model.name}", len(groups) * len(seeds))
+    folder = _folder(request, model)
+
+    def on_file(done: Processed) -> None:
+        tell.advance(done.file)
+
+    try:
+        run = process_set(
+            model,
+            Path(sys.executable),
+            {"audio_enh": audio_enh.__version__, **package_versions()},
+            groups,
+            folder,
+            on_file,
+            again=request.overwrite,
+            seeds=seeds,
+            one_core=False,
+            patience=None,
+        )
+    except LoadingFailed as error:
+        told = str(error)
+        # Of an error of ours, its words alone, as they would have been told by this process.
+        raise UserError(told.partition(": ")[2] if told.startswith("audio_enh.errors.") else told) from error
+    return tasks_of(model, run, groups, folder, timed=True), run.files
 
 
 def measure_set(

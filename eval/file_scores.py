@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audio_enh.digest import file_sha256
 from audio_enh.errors import AudioFileError
 
 from .arrays import select_metrics
@@ -17,12 +17,11 @@ from .lag import find_lag, overlap
 from .metrics import Measurement, Metric, MetricError, Signals, dnsmos, measure, snr
 from .metrics.errors import is_silent
 from .metrics.signals import resample
-from .rows import NOISY, Failure, Row, Settings, Task, failed_row
+from .rows import NOISY, SWAP_MARGIN, Failure, Row, Settings, Task, failed_row
 
 # Below this normalised correlation the peak is chance, and no lag is claimed.
 _CREDIBLE_CORRELATION = 0.2
 DNSMOS_RATE = 16000
-SWAP_MARGIN = 0.3
 
 
 @dataclass
@@ -116,7 +115,7 @@ def _read(path: Path, role: str) -> _Audio:
 
     try:
         samples, rate = read_audio(path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        digest = file_sha256(path)[:16]
     except (AudioFileError, OSError) as error:
         raise _FileFailure("unreadable", f"{role}: {error}") from error
     if samples.shape[1] == 0:

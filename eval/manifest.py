@@ -13,11 +13,9 @@ from typing import Any
 
 import audio_enh
 
-from .enhancing import ModelRun
-from .file_scores import SWAP_MARGIN
 from .metrics import BY_NAME
 from .metrics.signals import RESAMPLER_QUALITY
-from .rows import NOISY, Row, Settings
+from .rows import NOISY, SWAP_MARGIN, Row, Settings
 from .statistics import LEVEL, RESAMPLES
 
 _PACKAGES = (
@@ -53,7 +51,7 @@ class Manifest:
         settings: see ``Settings``.
         workers: processes that measured.
         seconds: from start to end, the part of an interrupted run before its last start not counted.
-        models: by system, see ``ModelRun``.
+        models: by system, which weights and how they were run.
         protocol: name and what was checked, for a standard set.
         metadata: the CSV file.
         created: when it ended, UTC, ISO 8601.
@@ -98,7 +96,7 @@ def make_manifest(
     match: str,
     workers: int,
     seconds: float,
-    models: Sequence[ModelRun] = (),
+    models: Mapping[str, Mapping[str, Any]] | None = None,
     protocol: Mapping[str, Any] | None = None,
     metadata: Path | None = None,
 ) -> Manifest:
@@ -110,16 +108,7 @@ def make_manifest(
         settings=asdict(settings),
         workers=workers,
         seconds=round(seconds, 1),
-        models={
-            run.system: {
-                "model": run.model,
-                "weights_sha256": run.weights_sha256,
-                "device": run.device,
-                "seeds": [seed for seed in run.seeds if seed is not None],
-                "threads": run.threads,
-            }
-            for run in models
-        },
+        models={name: dict(facts) for name, facts in (models or {}).items()},
         protocol=None if protocol is None else dict(protocol),
         metadata=None if metadata is None else str(metadata),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from audio_enh.errors import UserError
 from audio_enh.io.owned import is_owned, is_there
 
+# Of what was enhanced, beside the files; the second is that of the last release's evaluations.
+JOURNAL = "processed.jsonl"
+FORMER_JOURNAL = "enhanced.jsonl"
+
 
 def check_output(
-    folder: Path, journal: str, names: Iterable[str], systems: Mapping[Path, str], overwrite: bool
+    folder: Path, journal: str, names: Iterable[str], systems: Iterable[Path], overwrite: bool
 ) -> None:
     """Refuse a folder in which a run would write over files of others, or through links.
 
@@ -18,7 +22,7 @@ def check_output(
         folder: of the report.
         journal: name of the file that tells an earlier run's folder from others.
         names: of the files that are to be written into ``folder``.
-        systems: folders of enhanced files, each with the name of its journal.
+        systems: folders of enhanced files.
         overwrite: the user allows it.
 
     Raises:
@@ -35,9 +39,9 @@ def check_output(
                 f"{path} is there, and {folder} holds no earlier run ({journal}): add --overwrite, or choose another"
                 " --output"
             )
-    for place, record in systems.items():
-        ours = is_owned(place) or (place / record).is_file()
+    for place in systems:
+        ours = is_owned(place) or any((place / name).is_file() for name in (JOURNAL, FORMER_JOURNAL))
         if place.is_symlink() or (place.is_dir() and any(place.iterdir()) and not ours):
             raise UserError(
-                f"{place} holds files of no earlier run ({record}): add --overwrite, or choose another --output"
+                f"{place} holds files of no earlier run ({JOURNAL}): add --overwrite, or choose another --output"
             )

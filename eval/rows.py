@@ -13,6 +13,8 @@ from audio_enh.errors import UserError
 
 JOURNAL_FORMAT = 1
 NOISY = "noisy"
+# By so much may an enhanced file be ahead of its reference in DNSMOS OVRL before the two look swapped.
+SWAP_MARGIN = 0.3
 _WORTH_A_RETRY = frozenset(("unreadable", "crashed", "broke_down", "enhancement_failed"))
 
 Status = Literal["ok", "partial", "failed"]

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .enhancing import Enhanced
 from .metadata import Metadata, group_labels, sort_labels
 from .metrics import BY_NAME, in_order
 from .rows import NOISY, Row
+from .runs import Processed
 from .statistics import PairedTest, Summary, holm, paired_test, summarise
 
 WORST = 10
@@ -101,7 +101,7 @@ def summarise_rows(
     rows: Sequence[Row],
     metadata: Metadata | None = None,
     group_by: Sequence[str] = (),
-    enhanced: Mapping[str, Sequence[Enhanced]] | None = None,
+    enhanced: Mapping[str, Sequence[Processed]] | None = None,
 ) -> EvaluationSummary:
     """Summarise an evaluation.
 
@@ -256,12 +256,12 @@ def _group_columns(
     return columns
 
 
-def _speed(enhanced: Sequence[Enhanced]) -> Speed | None:
-    done = [each for each in enhanced if each.failure is None and each.seconds_audio > 0]
+def _speed(enhanced: Sequence[Processed]) -> Speed | None:
+    done = [each for each in enhanced if each.error is None and each.seconds_audio > 0]
     if not done:
         return None
-    factors = [each.seconds_computing / each.seconds_audio for each in done]
-    audio, computing = sum(e.seconds_audio for e in done), sum(e.seconds_computing for e in done)
+    factors = [each.seconds_wall / each.seconds_audio for each in done]
+    audio, computing = sum(e.seconds_audio for e in done), sum(e.seconds_wall for e in done)
     return Speed(
         real_time_factor=computing / audio,
         median=float(np.median(factors)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from audio_enh.digest import file_sha256
 from audio_enh.errors import CheckpointError, UserError
 from audio_enh.inference.catalog import DEFAULT_MODEL, ONNX, WEIGHTS, find_checkpoint
 
@@ -103,20 +103,11 @@ def exported(folder: Path) -> Path:
     path = folder / ONNX
     if not path.is_file():
         raise CheckpointError(f"{folder} has no {ONNX}: make it with `audio-enh export {folder}`")
-    if read_metadata(path).weights_sha256 != sha256(folder / WEIGHTS):
+    if read_metadata(path).weights_sha256 != file_sha256(folder / WEIGHTS):
         raise CheckpointError(
             f"{path} was exported from other weights than {WEIGHTS}: run `audio-enh export {folder}` again"
         )
     return path
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _can_take_onnx(folder: Path) -> bool:

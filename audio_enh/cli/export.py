@@ -51,9 +51,9 @@ def export(
 
     # A wrong name is told before torch takes its seconds to load.
     folder = find_checkpoint(model or DEFAULT_MODEL)
+    from audio_enh.digest import file_sha256
     from audio_enh.inference.checkpoint import load_model
     from audio_enh.models.base import CausalModel
-    from audio_enh.streaming.backend import sha256
     from audio_enh.streaming.export import export_onnx, is_export
     from audio_enh.streaming.onnx_backend import OnnxBackend
     from audio_enh.streaming.torch_backend import TorchBackend
@@ -69,7 +69,7 @@ def export(
         network,
         output or default,
         name=name,
-        weights_sha256=sha256(folder / WEIGHTS),
+        weights_sha256=file_sha256(folder / WEIGHTS),
         batch=streams,
         quantize=quantize is not None,
     )

@@ -21,7 +21,6 @@ Nothing in a checkpoint is executed: the configuration is plain YAML, the class 
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import math
@@ -37,6 +36,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from audio_enh import registry
+from audio_enh.digest import file_sha256
 from audio_enh.errors import CheckpointError
 from audio_enh.inference.bounded import outline, read_shapes
 from audio_enh.inference.catalog import (
@@ -154,7 +154,7 @@ def save_checkpoint(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as temporary:
         weights = Path(temporary, WEIGHTS)
         save_file(state, weights)
-        config = {"model": model_config, "info": filled, "sha256": _sha256(weights)}
+        config = {"model": model_config, "info": filled, "sha256": file_sha256(weights)}
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)
         Path(temporary, CONFIG).write_text(text, encoding="utf-8")
         # safetensors writes files that only their owner may read.
@@ -271,7 +271,7 @@ def load_weights(model: EnhancementModel, path: Path, sha256: str | None = None)
 
 def _check_sum(path: Path, sha256: str | None) -> None:
     try:
-        matches = sha256 is None or _sha256(path) == sha256
+        matches = sha256 is None or file_sha256(path) == sha256
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {one_line(error)}; fetch it again") from error
     if not matches:
@@ -327,11 +327,3 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
         raise CheckpointError(f"{name} is a {type(value).__name__}: a checkpoint holds plain values only")
 
     return {str(key): convert(value, str(key)) for key, value in values.items()}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -7,7 +7,6 @@ programs, and the manifest's SHA-256. Both are written when the first step is ab
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import logging
 import os
 import platform
@@ -22,6 +21,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from audio_enh.digest import file_sha256
 from audio_enh.errors import UserError
 from audio_enh.io.atomic import AtomicTarget
 from audio_enh.training.state import LATEST
@@ -101,8 +101,7 @@ def describe(config: DictConfig, step: int) -> dict[str, Any]:
     entry["python"] = platform.python_version()
     manifest = None if OmegaConf.is_missing(config, "manifest") else config.manifest
     if manifest and Path(manifest).is_file():
-        digest = hashlib.sha256(Path(manifest).read_bytes()).hexdigest()
-        entry["manifest"] = {"path": str(manifest), "sha256": digest}
+        entry["manifest"] = {"path": str(manifest), "sha256": file_sha256(Path(manifest))}
     return entry
 
 

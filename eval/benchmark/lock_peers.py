@@ -10,8 +10,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from ..runs import System
 from .environments import WORKER_REQUIREMENTS
-from .systems import System, find_peers
+from .systems import find_peers
 
 # Of Python; the oldest that the project runs on, but for peers that need a later one.
 _OLDEST = {"dpdfnet": "3.11"}

@@ -11,9 +11,8 @@ from typing import Any
 from ..manifest import Manifest
 from ..report.tables import BY_NAME, MISSING, interval, label, markdown_table, number, plain
 from ..rows import NOISY
+from ..runs import Processed, Run, System
 from ..summary import EvaluationSummary
-from .processing import Processed, Run
-from .systems import System
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,15 @@ from ..manifest import make_manifest, package_versions
 from ..metadata import Metadata, groupable, read_metadata, transcripts
 from ..outputs import check_output
 from ..pairing import Group, match_rule, pair_folders
+from ..processing import LoadingFailed, process_set, tasks_of
 from ..report import COMPARED, REPORT_NAMES, write_report, write_text
-from ..rows import NOISY, Failure, Settings, Task
+from ..rows import NOISY, Settings, Task
+from ..runs import Processed, System
 from ..summary import EvaluationSummary, summarise_rows
 from .environments import DEFAULT_FOLDER, Environment, InstallationFailed, prepare
 from .plot import draw
-from .processing import JOURNAL as PROCESSED_JOURNAL
-from .processing import LoadingFailed, Processed, process_set, target
 from .results import Entry, cost_of, overview, to_json, to_markdown, troubles
-from .systems import System, find_models, find_peers
+from .systems import find_models, find_peers
 
 METRICS = ("pesq_wb", "estoi", "si_sdr", "dnsmos_ovrl")
 PLOTTED = ("pesq_wb", "dnsmos_ovrl")
@@ -104,7 +104,7 @@ def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -
     material = Material(True, True, bool(transcripts(metadata)), rate)
     names, notes = choose_metrics(request.metrics, material, METRICS)
     settings = Settings(names)
-    folders = {_folder(request, system): PROCESSED_JOURNAL for system in systems}
+    folders = [_folder(request, system) for system in systems]
     check_output(request.output, JOURNAL, (*REPORT_NAMES, *_NAMES), folders, request.overwrite)
     try:
         request.output.mkdir(parents=True, exist_ok=True)
@@ -213,20 +213,10 @@ def _enhance(
         return Entry(system, {}, failure=f"cannot be installed: {error}"), []
     except LoadingFailed as error:
         return Entry(system, environment.packages, failure=f"does not run: {error}"), []
-    tasks = [
-        Task(
-            file=group.key,
-            system=system.name,
-            seed=None,
-            estimate=target(folder, group.key),
-            reference=group.paths["clean"],
-            noisy=group.paths[NOISY],
-            failed=None if done.error is None else Failure("enhancement_failed", done.error),
-        )
-        for group, done in zip(groups, run.files, strict=True)
-    ]
     failed = {done.file: done.error for done in run.files if done.error is not None}
-    return Entry(system, environment.packages, cost_of(run), failed_files=failed), tasks
+    return Entry(system, environment.packages, cost_of(run), failed_files=failed), tasks_of(
+        system, run, groups, folder
+    )
 
 
 def _described(entry: Entry) -> dict[str, Any]:

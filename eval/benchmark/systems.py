@@ -3,77 +3,21 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from audio_enh.errors import UserError
+
+from ..processing import checkpoint_system
+from ..runs import System
 
 PEERS = Path(__file__).with_name("peers")
 # Steps of the samplers that are tried when no model is named.
 DEFAULT_STEPS = (1, 4, 16)
 LIVE = "live"
 _GENERATIVE = ("audio_enh.models.diffusion.DiffusionEnhancer", "audio_enh.models.universe.Universe")
-
-
-@dataclass(frozen=True)
-class System:
-    """One line of the table.
-
-    Attributes:
-        name: in rows, tables and as folder.
-        kind: ``model`` of this project or ``peer``.
-        adapter: file with ``load``, see ``worker.py``.
-        load: what ``load`` is called with.
-        sample_rate: at which it gets its audio, in Hz.
-        delay: by how many samples at this rate its output is late; taken out.
-        latency_ms: algorithmic latency; None: it wants to see the whole recording.
-        parameters: None where there are none, or their number is not known.
-        licence: of the code and the weights.
-        source: paper or project.
-        requirements: what pip installs for it; empty for this project's own.
-        without_dependencies: what pip installs too, but not what that needs.
-        weights_sha256: of a checkpoint of this project.
-    """
-
-    name: str
-    kind: Literal["model", "peer"]
-    adapter: Path
-    load: Mapping[str, Any]
-    sample_rate: int
-    delay: int = 0
-    latency_ms: float | None = None
-    parameters: int | None = None
-    licence: str = ""
-    source: str = ""
-    requirements: tuple[str, ...] = ()
-    without_dependencies: tuple[str, ...] = ()
-    weights_sha256: str | None = None
-
-    @property
-    def folder(self) -> str:
-        """The name as a folder's."""
-        return self.name.replace(":", "-").replace("/", "-")
-
-    @property
-    def lock(self) -> Path | None:
-        """Versions and sums of all that a peer needs, in a file of its adapter's name; None where there is none."""
-        path = self.adapter.with_suffix(".txt")
-        return path if self.kind == "peer" and path.is_file() else None
-
-    def identity(self) -> dict[str, Any]:
-        """What must be the same for files of an earlier run to be taken."""
-        return {
-            "name": self.name,
-            "adapter_sha256": sha256(self.adapter),
-            "load": dict(self.load),
-            "sample_rate": self.sample_rate,
-            "delay": self.delay,
-            "requirements": [*self.requirements, *self.without_dependencies],
-            "weights_sha256": self.weights_sha256,
-        }
 
 
 @dataclass(frozen=True)
@@ -191,7 +135,7 @@ def read_adapter(path: Path, variant: str = "") -> list[System]:
 
 
 def _model(name: str, sample_rate: int) -> System:
-    from audio_enh.inference.catalog import WEIGHTS, find_checkpoint, read_config
+    from audio_enh.inference.catalog import find_checkpoint, read_config
 
     stem, _, option = name.rpartition(":") if ":" in name else (name, "", "")
     if option != LIVE and not option.isdecimal():
@@ -202,22 +146,11 @@ def _model(name: str, sample_rate: int) -> System:
         raise UserError(f"{name}: only a causal model runs live")
     if option.isdecimal() and not (_is_generative(folder) and int(option) > 0):
         raise UserError(f"{name}: only a generative model takes steps, 1 or more")
-    short = Path(folder).name if Path(stem).exists() else stem.removeprefix("hf://").replace("/", "--")
     load: dict[str, Any] = {"model": stem, "sample_rate": sample_rate}
     if option:
         load |= {"live": True} if option == LIVE else {"steps": int(option)}
-    return System(
-        name=f"{short}:{option}" if option else short,
-        kind="model",
-        adapter=Path(__file__).with_name("shipped.py"),
-        load=load,
-        sample_rate=sample_rate,
-        latency_ms=info.get("latency_ms"),
-        parameters=info.get("parameters"),
-        licence=str(info.get("licence", "")),
-        source="audio_enh",
-        weights_sha256=sha256(folder / WEIGHTS),
-    )
+    system = checkpoint_system(stem, Path(__file__).with_name("shipped.py"), load, option)
+    return replace(system, sample_rate=sample_rate)
 
 
 def _is_generative(folder: Path) -> bool:
@@ -231,8 +164,3 @@ def _makes_no_steps(folder: Path) -> bool:
     from audio_enh.inference.catalog import read_config
 
     return read_config(folder)["model"].get("steps") == 0
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

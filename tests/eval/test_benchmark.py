@@ -22,9 +22,10 @@ import soxr
 
 from audio_enh.errors import CheckpointError, UserError
 from audio_enh.eval.benchmark.environments import WORKER_REQUIREMENTS, InstallationFailed, prepare
-from audio_enh.eval.benchmark.processing import LoadingFailed, Run, process_set, target
-from audio_enh.eval.benchmark.systems import PEERS, System, find_models, find_peers, read_adapter
+from audio_enh.eval.benchmark.systems import PEERS, find_models, find_peers, read_adapter
 from audio_enh.eval.pairing import Group
+from audio_enh.eval.processing import LoadingFailed, process_set, target
+from audio_enh.eval.runs import Run, System
 from audio_enh.io.owned import MARK
 from tests.eval.synthesis import RATE, noisy, speech, write
 
@@ -322,6 +323,20 @@ def test_a_run_goes_on_where_it_stopped(folder, tmp_path):
     times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.wav")}
     process(local(tmp_path / "half.py", code.replace("0.5", "0.4")), folder, out)
     assert all((out / name).stat().st_mtime_ns != time for name, time in times.items())
+
+
+def test_a_run_of_an_earlier_version_goes_on(folder, tmp_path):
+    """Its worker and its journal had other contents, but what they say is as true."""
+    system = local(tmp_path / "half.py", "def load():\n    return lambda audio: 0.5 * audio, []\n")
+    first = process(system, folder, tmp_path / "out")
+    journal = tmp_path / "out" / "processed.jsonl"
+    head, *lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    head["worker"] = "281e3a4997c5a6a58a2ba850809aa8325f9441f121ff4ae08284d3d11dc99e9b"
+    for line in lines:
+        for new in ("seed", "device", "reason"):
+            del line[new]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in (head, *lines)))
+    assert process(system, folder, tmp_path / "out") == first
 
 
 def test_failures_cost_their_file_only(folder, tmp_path):

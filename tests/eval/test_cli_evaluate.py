@@ -92,6 +92,49 @@ def test_models_are_run_and_timed(data: Path, checkpoint: Path, tmp_path: Path) 
     assert second["summary"] == report["summary"]
 
 
+def test_a_run_of_the_last_release_goes_on(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    folders = ("--clean", data / "clean", "--noisy", data / "noisy")
+    command = ("evaluate", *folders, "--model", checkpoint, "--threads", 1, *FAST, "-o", "ev")
+    assert run(*command, cwd=tmp_path).returncode == 0
+    folder = tmp_path / "ev" / "enhanced" / "tiny"
+    head, *lines = [json.loads(line) for line in (folder / "processed.jsonl").read_text().splitlines()]
+    sha256 = head["system"]["weights_sha256"]
+    former = [
+        {
+            **{
+                name: line[name]
+                for name in ("file", "seed", "seconds_audio", "peak_memory_mb", "device", "input")
+            },
+            **{
+                "seconds_computing": line["seconds_wall"],
+                "failure": None,
+                "weights_sha256": sha256,
+                "threads": 1,
+            },
+        }
+        for line in lines
+    ]
+    (folder / "enhanced.jsonl").write_text("".join(json.dumps(line) + "\n" for line in former))
+    for path in folder.iterdir():
+        if path.suffix not in (".wav", ".jsonl") or path.name == "processed.jsonl":
+            path.unlink()
+    rows = (tmp_path / "ev" / "rows.jsonl").read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.wav")}
+    again = run(*command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert (tmp_path / "ev" / "rows.jsonl").read_bytes() == rows
+
+
+def test_a_device_that_is_not_there_is_told_in_one_line(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    folders = ("--clean", data / "clean", "--noisy", data / "noisy")
+    result = run("evaluate", *folders, "--model", checkpoint, "--device", "cuda:77", *FAST, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "cuda:77" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_without_references(data: Path, tmp_path: Path) -> None:
     write(tmp_path / "in" / "a.wav", noisy(speech(4.6), 10))  # twice this is one window of DNSMOS
     result = run("evaluate", "--enhanced", "in", "--clips", 1, "-j", 1, "-o", "ev", cwd=tmp_path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,16 @@ def test_what_is_no_report_or_journal_is_told(text: str, tmp_path: Path) -> None
         file.write(text + "\n")
     with pytest.raises(UserError, match="damaged"):
         Journal(journal, {})
+
+
+def test_reading_a_report_imports_no_machinery() -> None:
+    """What compares and shows needs what was measured, not what measures."""
+    code = (
+        "import sys, audio_enh.eval.compare, audio_enh.eval.report, audio_enh.eval.summary; "
+        "print(*sorted(name for name in sys.modules "
+        "if name in ('torch', 'soundfile', 'subprocess', 'multiprocessing', 'concurrent.futures') "
+        "or name.startswith(('audio_enh.io', 'audio_enh.inference')) "
+        "or name in ['audio_enh.eval.' + each for each in ('processing', 'evaluator', 'file_scores')]))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []

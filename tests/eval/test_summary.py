@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from audio_enh.errors import UserError
-from audio_enh.eval.enhancing import Enhanced
 from audio_enh.eval.metadata import group_labels, groupable, read_metadata, sort_labels
 from audio_enh.eval.rows import Failure, Row
+from audio_enh.eval.runs import Processed
 from audio_enh.eval.summary import INPUT_SNR, scores_by_file, summarise_rows
 
 
@@ -97,8 +97,11 @@ def test_groups_by_metadata_and_input_snr() -> None:
 
 
 def test_speed() -> None:
-    enhanced = [Enhanced(f"f{i}", None, 2.0, 0.2 + 0.1 * i, 300.0 + i, "cpu") for i in range(4)]
-    enhanced.append(Enhanced("f9", None, failure=Failure("crashed", "")))
+    enhanced = [
+        Processed(f"f{i}", seconds_audio=2.0, seconds_wall=0.2 + 0.1 * i, peak_memory_mb=300.0 + i)
+        for i in range(4)
+    ]
+    enhanced.append(Processed("f9", error="", reason="crashed"))
     speed = summarise_rows([row("f0", "m", si_sdr=1.0)], enhanced={"m": enhanced}).speed["m"]
     assert speed.real_time_factor == pytest.approx((0.2 + 0.3 + 0.4 + 0.5) / 8)
     assert speed.peak_memory_mb == 303

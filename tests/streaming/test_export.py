@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from audio_enh.cli import run
+from audio_enh.digest import file_sha256
 from audio_enh.errors import AudioFileError, CheckpointError
 from audio_enh.inference.catalog import ONNX, WEIGHTS, find_checkpoint
 from audio_enh.inference.checkpoint import save_checkpoint
 from audio_enh.models.causal_unet import CausalUNet
 from audio_enh.streaming import open_backend
-from audio_enh.streaming.backend import sha256
 from audio_enh.streaming.export import export_onnx, fold_normalization
 from audio_enh.streaming.onnx_backend import OnnxBackend, read_metadata
 from tests.inference.conftest import FirModel
@@ -102,7 +102,9 @@ def test_the_command(checkpoint, capsys):
     assert "compared with PyTorch on 26.6 s" in out
     # Live finds it.
     assert open_backend(checkpoint).name == "onnx"
-    assert read_metadata(checkpoint / "model.onnx").weights_sha256 == sha256(checkpoint / "model.safetensors")
+    assert read_metadata(checkpoint / "model.onnx").weights_sha256 == file_sha256(
+        checkpoint / "model.safetensors"
+    )
     assert run(["models", "--json"]) == 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import shutil
 import tarfile
@@ -11,6 +10,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from audio_enh.digest import file_sha256
 from audio_enh.errors import UserError
 from audio_enh.io.owned import make_owned, remove_owned
 
@@ -42,7 +42,7 @@ def unpack_archives(source: Path, known: Mapping[str, str | None], out: Path) ->
             continue
         target = out / name.split(".")[0]
         if not target.is_dir():
-            if sha256 is not None and _sha256(archive) != sha256:
+            if sha256 is not None and file_sha256(archive) != sha256:
                 raise UserError(
                     f"'{archive}' is not the published archive (its SHA-256 differs): fetch it again"
                 )
@@ -111,11 +111,3 @@ class _Room:
                 f"'{self._archive}' unpacks to more than {min(self._size, self._most) / 1e9:.2g} GB, or two million "
                 f"files: more than the disk has room for, or than {_MOST_GROWTH} times its size"
             )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

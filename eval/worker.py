@@ -3,7 +3,8 @@
 Started by its path as ``python -I worker.py ADAPTER.py OPTIONS``, so it needs numpy, soundfile and soxr, and nothing
 of audio_enh. The adapter's ``load(**options)`` gives a function from float32 audio ``(samples,)`` to enhanced audio,
 and the files that hold the weights; where the function has a ``prepare()``, that is called before each file and not
-counted. Requests come as lines of JSON on standard input and are answered by one line each on standard output; the
+counted. Where it has a ``process(source=, target=, ...)``, that enhances a file by itself and gives the answer.
+Requests come as lines of JSON on standard input and are answered by one line each on standard output; the
 first line out tells that the system is loaded. The process ends with its input.
 """
 
@@ -66,24 +67,46 @@ class System:
         back = out if own == rate else soxr.resample(out, own, rate, _QUALITY)
         return np.pad(back[: len(audio)], (0, max(0, len(audio) - len(back))))
 
+    def process(self, source: str, target: str) -> dict[str, Any]:
+        """Enhance one file; the time is that of the system, resampling counted, reading and writing not."""
+        audio, rate = soundfile.read(source, dtype="float32", always_2d=True)
+        channels, wall, cpu = [], 0.0, 0.0
+        for channel in audio.T:
+            self.prepare()
+            began, used = time.perf_counter(), time.process_time()
+            channels.append(self(np.ascontiguousarray(channel), rate))
+            wall, cpu = wall + time.perf_counter() - began, cpu + time.process_time() - used
+        _write(Path(target), np.stack(channels, axis=1), rate)
+        return {
+            "seconds_audio": len(audio) / rate,
+            "seconds_wall": wall,
+            "seconds_processor": cpu,
+            "peak_memory_mb": peak_memory_mb(),
+        }
+
 
 def main() -> None:
-    # One core: thread pools that follow no environment variable find one processor and start one thread.
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    if not sys.flags.isolated:
+        sys.path.pop(0)  # the folder of this file: what lies beside it is no module of its own
     # Ctrl-C reaches the whole process group; the parent decides what becomes of this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     adapter, options = sys.argv[1], json.loads(sys.argv[2])
+    # One core: thread pools that follow no environment variable find one processor and start one thread.
+    if options["one_core"] and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     # Whatever the system prints goes to stderr: stdout is for answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     began = time.perf_counter()
     enhance, weights = _load(adapter, options["load"])
-    system = System(enhance, options["sample_rate"], options["delay"])
-    rate = options["sample_rate"]
-    noise = np.random.default_rng(0).standard_normal(round(_WARM_UP_SECONDS * rate)).astype(np.float32)
-    system.prepare()
-    system(0.01 * noise, rate)
+    process = getattr(enhance, "process", None)
+    if process is None:
+        rate = options["sample_rate"]
+        system = System(enhance, rate, options["delay"])
+        process = system.process
+        noise = np.random.default_rng(0).standard_normal(round(_WARM_UP_SECONDS * rate)).astype(np.float32)
+        system.prepare()
+        system(0.01 * noise, rate)
     _say(
         answers,
         {
@@ -92,7 +115,11 @@ def main() -> None:
         },
     )
     for line in sys.stdin:
-        _say(answers, _process(system, **json.loads(line)))
+        try:
+            answer = process(**json.loads(line))
+        except Exception as error:
+            answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+        _say(answers, answer)
 
 
 def _load(adapter: str, options: dict[str, Any]) -> tuple[Enhance, list[str]]:
@@ -104,27 +131,6 @@ def _load(adapter: str, options: dict[str, Any]) -> tuple[Enhance, list[str]]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.load(**options)
-
-
-def _process(system: System, source: str, target: str) -> dict[str, Any]:
-    """Enhance one file; the time is that of the system, resampling counted, reading and writing not."""
-    try:
-        audio, rate = soundfile.read(source, dtype="float32", always_2d=True)
-        channels, wall, cpu = [], 0.0, 0.0
-        for channel in audio.T:
-            system.prepare()
-            began, used = time.perf_counter(), time.process_time()
-            channels.append(system(np.ascontiguousarray(channel), rate))
-            wall, cpu = wall + time.perf_counter() - began, cpu + time.process_time() - used
-    except Exception as error:
-        return {"error": " ".join(f"{type(error).__name__}: {error}".split())}
-    _write(Path(target), np.stack(channels, axis=1), rate)
-    return {
-        "seconds_audio": len(audio) / rate,
-        "seconds_wall": wall,
-        "seconds_processor": cpu,
-        "peak_memory_mb": _peak_memory_mb(),
-    }
 
 
 def _write(target: Path, audio: NDArray[np.float32], rate: int) -> None:
@@ -142,7 +148,7 @@ def _write(target: Path, audio: NDArray[np.float32], rate: int) -> None:
     partial.replace(target)
 
 
-def _peak_memory_mb() -> float:
+def peak_memory_mb() -> float:
     """Largest resident size so far, the interpreter and the libraries included."""
     status = Path("/proc/self/status")
     if status.exists():
