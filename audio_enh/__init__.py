@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audio_enh import renamed
 from audio_enh.errors import UserError
 from audio_enh.options import EnhanceOptions, SamplingOptions
 from audio_enh.registry import register
@@ -29,6 +30,8 @@ __all__ = [
     "load",
     "register",
 ]
+
+renamed.install()
 
 
 def load(name_or_path: str | Path | None = None, device: str = "auto") -> Enhancer:

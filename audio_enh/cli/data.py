@@ -149,8 +149,8 @@ def cache(
     """List the decoded audio that training and `mix` keep, and remove what nothing uses any more."""
     import time
 
-    from audio_enh.data.packing import stored_packs
     from audio_enh.errors import UserError
+    from audio_enh.sources.packing import stored_packs
 
     place = folder.expanduser()
     if not place.is_dir():

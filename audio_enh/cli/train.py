@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,7 +32,7 @@ def train(
         from audio_enh.training import recipes
     except ModuleNotFoundError as error:
         raise _missing(error) from error
-    recipes.train(overrides or [])
+    recipes.train(overrides or [], worker=Path(__file__).with_name("train_worker.py"))
 
 
 def mix(

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import signal
 
-
-def rms(audio: np.ndarray) -> float:
-    """Root mean square; of an empty array 0."""
-    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) if audio.size else 0.0
+from audio_enh.dsp.signals import harmonics, peak, rms, zero_phase
 
 
 def active_rms(audio: np.ndarray, frame: int = 320) -> float:
@@ -42,7 +39,7 @@ def random_low_pass(audio: np.ndarray, rng: np.random.Generator, sample_rate: in
     """A steep low-pass between 3 kHz and nine tenths of the Nyquist frequency: telephones, old codecs."""
     cutoff = rng.uniform(min(3000, 0.3 * sample_rate), 0.45 * sample_rate)
     sos = signal.butter(8, cutoff, fs=sample_rate, output="sos")
-    return signal.sosfiltfilt(sos, audio).astype(np.float32)
+    return zero_phase(sos, audio)
 
 
 def random_band_stop(
@@ -68,8 +65,7 @@ def random_band_stop(
 
 def clip(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Hard clipping at 20 to 80 % of the peak."""
-    peak = float(np.abs(audio).max(initial=0.0))
-    limit = peak * rng.uniform(0.2, 0.8)
+    limit = peak(audio) * rng.uniform(0.2, 0.8)
     return np.clip(audio, -limit, limit)
 
 
@@ -87,9 +83,8 @@ def hum(length: int, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
     """Mains hum: 50 or 60 Hz and up to 20 harmonics of random strength and phase."""
     time = np.arange(length) / sample_rate
     base = rng.choice([50.0, 60.0]) * rng.uniform(0.995, 1.005)
-    out = np.zeros(length)
-    for k in range(1, int(rng.integers(2, 21))):
-        out += rng.exponential() / k * np.sin(2 * np.pi * (base * k * time + rng.random()))
+    drawn = [(rng.exponential() / k, rng.random()) for k in range(1, int(rng.integers(2, 21)))]
+    out = harmonics(time, float(base), drawn)
     return (out / (np.std(out) + 1e-12)).astype(np.float32)
 
 

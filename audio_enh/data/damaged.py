@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import Dataset
 
 from audio_enh.data.datasets import Batch, TrainingData
-from audio_enh.data.packed import AudioFolder, PackedAudio
 from audio_enh.distortions import RandomDamage, Recordings
 from audio_enh.distortions.damage import CHAIN, COUNTS, ROUND
+from audio_enh.sources.packed import AudioFolder, PackedAudio
 
 # Root mean square below which a stretch is taken for silence, and how often another one is drawn.
 _SILENCE, _TRIES = 1e-3, 5

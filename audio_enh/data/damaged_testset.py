@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from audio_enh.data.packed import AudioFolder, PackedAudio
 from audio_enh.data.testset import draw_speech, empty_folder, pairs_in, write_metadata
 from audio_enh.distortions import RandomDamage, Recordings
 from audio_enh.distortions.damage import COUNTS, ROUND
 from audio_enh.errors import UserError
+from audio_enh.sources.packed import AudioFolder, PackedAudio
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audio_enh.data.augment import random_band_stop
 from audio_enh.data.mixing import MixConfig, Mixer
-from audio_enh.data.packed import AudioFolder, PackedAudio, PairFolder, pack_pairs
 from audio_enh.errors import UserError
+from audio_enh.sources.packed import AudioFolder, PackedAudio, PairFolder, pack_pairs
 
 
 class Batch(NamedTuple):

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from audio_enh.data import augment
-from audio_enh.data.packed import PackedAudio
-from audio_enh.data.rooms import reverberate, statistical_room
 from audio_enh.data.silence import begin_at_speech, silence_ends
 from audio_enh.data.struck import struck
+from audio_enh.sources.packed import PackedAudio
+from audio_enh.sources.rooms import reverberate, statistical_room
 
 
 class Mixture(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import fftconvolve
 
-from audio_enh.data.rooms import reverberate, statistical_room
+from audio_enh.sources.rooms import reverberate, statistical_room
 
 #: Partials of a free bar (bending), a bell or glass, relative to the lowest one.
 BAR = (1.0, 2.756, 5.404, 8.933, 13.34, 18.64)

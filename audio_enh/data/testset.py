@@ -13,9 +13,9 @@ import numpy as np
 import soundfile
 
 from audio_enh.data import augment
-from audio_enh.data.packed import SILENT, AudioFolder, PackedAudio
-from audio_enh.data.rooms import reverberate
 from audio_enh.errors import UserError
+from audio_enh.sources.packed import SILENT, AudioFolder, PackedAudio
+from audio_enh.sources.rooms import reverberate
 
 log = logging.getLogger(__name__)
 

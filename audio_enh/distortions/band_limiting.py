@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from audio_enh.distortions.base import Audio, Context, Distortion, chosen, ranged
-from audio_enh.distortions.signals import fit, resample, zero_phase
+from audio_enh.dsp.signals import fit, resample, zero_phase
 
 #: Above this share of the sample rate a filter would have nothing left to remove.
 _TOP = 0.49

@@ -7,15 +7,13 @@ import math
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
-from audio_enh.distortions.signals import Audio
+from audio_enh.distortions.recordings import Recordings
+from audio_enh.dsp.signals import Audio
 from audio_enh.errors import UserError
-
-if TYPE_CHECKING:
-    from audio_enh.distortions.recordings import Recordings
 
 Value: TypeAlias = float | int | str
 D = TypeVar("D", bound="Distortion")
@@ -220,8 +218,6 @@ class Distortion(ABC):
         Raises:
             DependencyError: it needs a program or package that is not there.
         """
-        from audio_enh.distortions.recordings import Recordings
-
         if audio.ndim != 2:
             raise ValueError(f"audio must be (channels, samples), got shape {audio.shape}")
         length = audio.shape[1]

@@ -15,7 +15,7 @@ import numpy as np
 from audio_enh.distortions._coders import g711, missing_encoder, through_ffmpeg, through_libsndfile
 from audio_enh.distortions.base import Audio, Context, Distortion, chosen, ranged
 from audio_enh.distortions.recordings import Recordings
-from audio_enh.distortions.signals import fit, peak, resample
+from audio_enh.dsp.signals import fit, peak, resample
 from audio_enh.errors import DependencyError
 
 #: Silence after the signal, so that its end comes out of the decoder, in seconds.

@@ -13,7 +13,7 @@ from audio_enh.distortions.base import Audio, Distortion
 from audio_enh.distortions.catalog import FAMILIES, Family
 from audio_enh.distortions.chain import Applied, Step, apply_chain
 from audio_enh.distortions.recordings import Recordings
-from audio_enh.distortions.signals import NOMINAL_DB, from_db, rms
+from audio_enh.dsp.signals import NOMINAL_DB, from_db, rms
 from audio_enh.errors import UserError
 
 #: Probability of 1, 2, ... distortions (Serra et al. 2022).

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio_enh.distortions.base import Audio, Context, Distortion, chosen, ranged
-from audio_enh.distortions.signals import active_level, apply_gain, follow, frame_rms, same_level
+from audio_enh.dsp.signals import active_level, apply_gain, follow, frame_rms, same_level
 
 #: Resolution of level detectors: 2 ms.
 _FRAMES_PER_SECOND = 500

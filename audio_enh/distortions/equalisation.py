@@ -8,7 +8,7 @@ import numpy as np
 from scipy import signal
 
 from audio_enh.distortions.base import Audio, Context, Distortion, ranged
-from audio_enh.distortions.signals import (
+from audio_enh.dsp.signals import (
     active_level,
     frame_rms,
     from_db,

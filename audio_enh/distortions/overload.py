@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audio_enh.distortions.base import Audio, Context, Distortion, ranged
-from audio_enh.distortions.signals import apply_gain, from_db, peak, same_level
+from audio_enh.dsp.signals import apply_gain, from_db, peak, same_level
 
 _FRAME_SECONDS = 0.001
 

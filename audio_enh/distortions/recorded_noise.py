@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audio_enh.distortions.base import Audio, Context, Distortion, ranged
-from audio_enh.distortions.signals import active_level, add_at_snr, from_db, onsets, rms
+from audio_enh.dsp.signals import active_level, add_at_snr, from_db, onsets, rms
 
 #: Recordings have silent stretches: so often another is drawn.
 _TRIES = 4

@@ -11,12 +11,12 @@ from typing import Protocol
 
 import numpy as np
 
-from audio_enh.data.channels import to_mono
-from audio_enh.data.packed import AudioFolder, PackedAudio
-from audio_enh.data.packing import room_channels
-from audio_enh.distortions.signals import Audio, resample
+from audio_enh.dsp.signals import Audio, resample
 from audio_enh.errors import AudioFileError
 from audio_enh.io import read_audio
+from audio_enh.sources.channels import to_mono
+from audio_enh.sources.packed import AudioFolder, PackedAudio
+from audio_enh.sources.packing import room_channels
 
 
 class Sounds(Protocol):

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.signal import oaconvolve
 
-from audio_enh.data.rooms import direct_path
 from audio_enh.distortions.base import Audio, Context, Distortion, ranged
 from audio_enh.distortions.recordings import Recordings
-from audio_enh.distortions.signals import from_db, istft, same_level, stft, stft_size
+from audio_enh.dsp.signals import from_db, istft, same_level, stft, stft_size
 from audio_enh.errors import DependencyError
+from audio_enh.sources.rooms import direct_path
 
 #: Up to here after its peak a response counts as direct sound, in seconds.
 _DIRECT_SECONDS = 0.0025

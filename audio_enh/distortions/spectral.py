@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from audio_enh.distortions.base import Audio, Context, Distortion, ranged
-from audio_enh.distortions.signals import istft, same_level, stft, stft_size
+from audio_enh.dsp.signals import istft, same_level, stft, stft_size
 
 
 class Spectral(Distortion):

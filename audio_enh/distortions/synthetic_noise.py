@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft
 
 from audio_enh.distortions.base import Audio, Context, Distortion, chosen, ranged
-from audio_enh.distortions.signals import add_at_snr, from_db, onsets, reference_level
+from audio_enh.dsp.signals import add_at_snr, from_db, harmonics, onsets, reference_level
 
 
 class SyntheticNoise(Distortion):
@@ -44,9 +44,7 @@ class Hum(SyntheticNoise):
         time = np.arange(audio.shape[1]) / context.sample_rate
         strength = context.rng.exponential(1, self.harmonics) / np.arange(1, self.harmonics + 1)
         phases = context.rng.random(self.harmonics)
-        hum = np.zeros(len(time))
-        for k in range(self.harmonics):
-            hum += strength[k] * np.sin(2 * np.pi * ((k + 1) * self.base * time + phases[k]))
+        hum = harmonics(time, self.base, zip(strength, phases, strict=True))
         return add_at_snr(audio, hum[None].astype(np.float32), self.snr, context.sample_rate)
 
 

@@ -10,7 +10,7 @@ from scipy import signal
 
 from audio_enh.distortions._coders import g711, through_libsndfile
 from audio_enh.distortions.base import Audio, Context, Distortion, chosen, ranged
-from audio_enh.distortions.signals import (
+from audio_enh.dsp.signals import (
     add_at_snr,
     fit,
     from_db,

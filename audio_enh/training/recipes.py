@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import logging
 import os
@@ -221,20 +222,25 @@ def _complete(config: DictConfig) -> None:
             ) from error
 
 
-def _train(config: DictConfig) -> float | None:
+def _train(config: DictConfig, worker: Path | None) -> float | None:
     _complete(config)
     from audio_enh.training.run import train
 
-    return train(config)
+    return train(config, worker)
 
 
 def _mix(config: DictConfig) -> None:
     hydra.utils.instantiate(config.set)
 
 
-def train(overrides: Sequence[str]) -> None:
-    """What ``audio-enh train`` does."""
-    run_recipe("train", _train, overrides)
+def train(overrides: Sequence[str], worker: Path | None = None) -> None:
+    """What ``audio-enh train`` does.
+
+    Args:
+        overrides: Hydra's.
+        worker: see :func:`audio_enh.training.run.train`.
+    """
+    run_recipe("train", functools.partial(_train, worker=worker), overrides)
 
 
 def mix(overrides: Sequence[str]) -> None:

@@ -35,11 +35,15 @@ from audio_enh.training.weights import LatestWeights, WeightFiles
 log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig) -> float | None:
+def train(config: DictConfig, worker: Path | None = None) -> float | None:
     """Train, choose the best weights on validation, and export them.
 
     An interrupted run goes on from its last state when ``resume`` is true and the output folder holds a run of the
     same recipe.
+
+    Args:
+        config: the recipe.
+        worker: program that Lightning starts once per further GPU of this machine, with the overrides of the run.
 
     Returns:
         The best value of ``config.monitor``, for sweeps; None if there was no validation.
@@ -50,7 +54,7 @@ def train(config: DictConfig) -> float | None:
     """
     with StopRequest() as stop:
         try:
-            return _train(config, stop)
+            return _train(config, stop, worker)
         except RunStopped as stopped:
             raise KeyboardInterrupt(stopped.name) from stopped
         except SIGTERMException as stopped:
@@ -72,8 +76,8 @@ def _is_lightnings(error: Exception) -> bool:
     return Path(lightning.__file__).parent in Path(trace[-1].filename).parents
 
 
-def _train(config: DictConfig, stop: StopRequest) -> float | None:
-    _take_job(config)
+def _train(config: DictConfig, stop: StopRequest, worker: Path | None) -> float | None:
+    _take_job(config, worker)
     use_own_code(config)
     out = Path(config.out).expanduser()
     config.out = str(out)
@@ -202,7 +206,7 @@ def _finish(config: DictConfig, trainer: lightning.Trainer, best: WeightFiles, o
     return score
 
 
-def _take_job(config: DictConfig) -> None:
+def _take_job(config: DictConfig, worker: Path | None) -> None:
     """Make a job of a sweep a run of its own, and tell Lightning how to start the same job once more per GPU."""
     if not HydraConfig.initialized():
         return
@@ -214,7 +218,8 @@ def _take_job(config: DictConfig) -> None:
     changed = (
         [f"out={config.out}", f"export={config.export or 'null'}"] if job.mode == RunMode.MULTIRUN else []
     )
-    sys.argv = [str(Path(__file__).with_name("worker.py")), *job.overrides.task, *changed]
+    if worker is not None:
+        sys.argv = [str(worker), *job.overrides.task, *changed]
 
 
 def export(config: DictConfig, weights: Path, folder: Path, score: float | None = None) -> None:

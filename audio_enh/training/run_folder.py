@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from audio_enh.digest import file_sha256
 from audio_enh.errors import UserError
 from audio_enh.io.atomic import AtomicTarget
+from audio_enh.renamed import present_name
 from audio_enh.training.state import LATEST
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,10 @@ def differences(old: DictConfig, new: DictConfig) -> list[str]:
     """
     read = OmegaConf.create(OmegaConf.to_yaml(new))  # as the old one was
     before, now = (dict(_flat(OmegaConf.to_container(recipe, resolve=False))) for recipe in (old, read))
+    before = {
+        key: present_name(value) if key.endswith("_target_") else value for key, value in before.items()
+    }
+    now = {key: present_name(value) if key.endswith("_target_") else value for key, value in now.items()}
     keys = [*now, *(key for key in before if key not in now)]
     return [
         f"{key}: {before.get(key, _ABSENT)} -> {now.get(key, _ABSENT)}"

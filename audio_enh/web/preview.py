@@ -162,7 +162,7 @@ def _frame_powers(audio: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
 
 
 def _active_level(powers: NDArray[np.float64]) -> float:
-    """RMS over the frames within 40 dB of the loudest, as `audio_enh.distortions.signals.active_level` has it."""
+    """RMS over the frames within 40 dB of the loudest, as `audio_enh.dsp.signals.active_level` has it."""
     top = float(powers.max())
     return float(np.sqrt(powers[powers >= top * 1e-4].mean())) if top > 1e-12 else 0.0
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from audio_enh.data.datasets import Batch, TrainingData
-from audio_enh.data.packed import AudioFolder, PackedAudio
 from audio_enh.eval import Metric
 from audio_enh.eval.metrics import Signals
 from audio_enh.models.base import EnhancementModel
+from audio_enh.sources.packed import AudioFolder, PackedAudio
 
 
 class GatedNet(EnhancementModel):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from audio_enh.distortions.signals import stft
+from audio_enh.dsp.signals import stft
 from audio_enh.io import read_audio
 
 SAMPLES = Path(str(resources.files("audio_enh"))) / "samples"

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_enh.data.packed import PackedAudio
 from audio_enh.distortions import (
     DISTORTIONS,
     FAMILIES,
@@ -21,6 +20,7 @@ from audio_enh.distortions import (
 from audio_enh.distortions.codecs import Mp3
 from audio_enh.distortions.damage import COUNTS
 from audio_enh.errors import UserError
+from audio_enh.sources.packed import PackedAudio
 from tests.distortions.sounds import SAMPLES, generator, speech
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from audio_enh.distortions import Recordings
 from audio_enh.distortions.recorded_noise import Babble, BackgroundNoise, NoiseBursts
-from audio_enh.distortions.signals import active_level
 from audio_enh.distortions.synthetic_noise import Clicks, ColouredNoise, DcOffset, Hum, Tones
+from audio_enh.dsp.signals import active_level
 from tests.distortions.sounds import generator, power_db, speech, strongest, white
 
 RATE = 16000

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from audio_enh.distortions.signals import istft, stft
 from audio_enh.distortions.spectral import (
     GriffinLim,
     PhaseRandomisation,
@@ -14,6 +13,7 @@ from audio_enh.distortions.spectral import (
     SpectralHoles,
     SpectralSmearing,
 )
+from audio_enh.dsp.signals import istft, stft
 from tests.distortions.sounds import generator, lsd, si_sdr, speech, tone, white
 
 RATE = 16000

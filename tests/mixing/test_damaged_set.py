@@ -13,10 +13,10 @@ import pytest
 import soundfile
 
 from audio_enh.data.damaged_testset import build_damaged_set
-from audio_enh.data.packed import AudioFolder
 from audio_enh.distortions import FAMILIES, find_distortion, parse_chain
 from audio_enh.distortions.damage import ROUND
 from audio_enh.errors import UserError
+from audio_enh.sources.packed import AudioFolder
 
 SAMPLES = files("audio_enh") / "samples"
 SPEECH, NOISE = (AudioFolder(str(SAMPLES / name)) for name in ("clean", "noise"))

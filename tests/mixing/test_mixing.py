@@ -8,10 +8,10 @@ import soundfile
 
 from audio_enh.data import augment
 from audio_enh.data.mixing import MixConfig, Mixer
-from audio_enh.data.packed import AudioFolder, PackedAudio
-from audio_enh.data.rooms import reverberate, statistical_room
 from audio_enh.data.testset import build_test_set
 from audio_enh.errors import AudioFileError, UserError
+from audio_enh.sources.packed import AudioFolder, PackedAudio
+from audio_enh.sources.rooms import reverberate, statistical_room
 
 RATE = 16000
 PLAIN = dict.fromkeys(

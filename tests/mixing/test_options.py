@@ -9,10 +9,10 @@ import soundfile
 
 from audio_enh.data import augment
 from audio_enh.data.mixing import MixConfig, Mixer
-from audio_enh.data.packed import AudioFolder, PackedAudio
 from audio_enh.data.silence import begin_at_speech, silence_ends
 from audio_enh.data.struck import body, excitation, struck
 from audio_enh.errors import UserError
+from audio_enh.sources.packed import AudioFolder, PackedAudio
 
 RATE = 16000
 

@@ -10,9 +10,9 @@ import soxr
 from audio_enh.cli import run
 from audio_enh.data.datasets import MixtureData
 from audio_enh.data.mixing import MixConfig
-from audio_enh.data.packed import AudioFolder, PackedAudio, PairFolder, pack_pairs
-from audio_enh.data.packing import stored_packs
 from audio_enh.errors import AudioFileError, UserError
+from audio_enh.sources.packed import AudioFolder, PackedAudio, PairFolder, pack_pairs
+from audio_enh.sources.packing import stored_packs
 
 RATE = 16000
 

@@ -7,8 +7,8 @@ import torch
 
 from audio_enh.data.augment import random_band_stop
 from audio_enh.data.datasets import ForwardSampler, PairedData, PairedDataset
-from audio_enh.data.packed import PackedAudio, PairFolder
 from audio_enh.errors import UserError
+from audio_enh.sources.packed import PackedAudio, PairFolder
 
 RATE = 16000
 

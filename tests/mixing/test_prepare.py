@@ -17,10 +17,10 @@ import pytest
 import soundfile
 
 from audio_enh.cli import run
-from audio_enh.data.packed import AudioFolder, PairFolder
 from audio_enh.data.prepare import corpora
 from audio_enh.data.prepare.archives import unpack_archives
 from audio_enh.errors import UserError
+from audio_enh.sources.packed import AudioFolder, PairFolder
 
 SCRIPT = Path(sys.executable).with_name("audio-enh")
 

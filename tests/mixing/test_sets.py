@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from audio_enh.cli import run
-from audio_enh.data.rooms import statistical_room
+from audio_enh.sources.rooms import statistical_room
 
 RATE = 16000
 

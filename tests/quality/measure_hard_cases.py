@@ -19,9 +19,9 @@ from scipy import signal
 import audio_enh
 from audio_enh import Enhancer
 from audio_enh.data.augment import active_rms, coloured_noise
-from audio_enh.data.folders import AudioFolder
 from audio_enh.data.struck import struck
 from audio_enh.io import read_audio
+from audio_enh.sources.folders import AudioFolder
 
 RATE = 16000
 Case = Callable[["Source"], Iterator[tuple[str, float]]]

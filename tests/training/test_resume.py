@@ -12,9 +12,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from audio_enh.data.datasets import MixtureData
-from audio_enh.data.packed import AudioFolder
 from audio_enh.errors import UserError
 from audio_enh.inference.checkpoint import load_model
+from audio_enh.sources.packed import AudioFolder
 from audio_enh.training import recipes
 from audio_enh.training.run_folder import differences
 

@@ -17,14 +17,14 @@ import numpy as np
 import soundfile
 import soxr
 
-from audio_enh.data.channels import to_mono
-from audio_enh.data.folders import manifest_rows
-from audio_enh.data.packing import Source, room_channels
 from audio_enh.data.prepare.archives import unpack_archives
 from audio_enh.data.prepare.corpora import Corpus
 from audio_enh.data.prepare.entries import Entry, Listing
 from audio_enh.errors import AudioFileError, UserError
 from audio_enh.io import AtomicTarget, read_audio
+from audio_enh.sources.channels import to_mono
+from audio_enh.sources.folders import manifest_rows
+from audio_enh.sources.packing import Source, room_channels
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from audio_enh.data.folders import audio_below
 from audio_enh.data.prepare import groups
 from audio_enh.data.prepare.entries import Entry, Listing, found_in, subfolder
 from audio_enh.data.prepare.groups import Rule, apply_rules
 from audio_enh.errors import UserError
+from audio_enh.sources.folders import audio_below
 
 
 @dataclass(frozen=True)

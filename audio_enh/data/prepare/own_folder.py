@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from audio_enh.data.folders import audio_below
 from audio_enh.data.prepare.entries import Entry, Listing, found_in, subfolder
 from audio_enh.data.prepare.groups import split_groups
 from audio_enh.errors import UserError
+from audio_enh.sources.folders import audio_below
 
 KINDS = ("speech", "noise", "rir", "pairs")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_enh.data.folders import AudioFolder, PairFolder, manifest_rows
-from audio_enh.data.packing import BLOCK, Index, Source, write_pack
 from audio_enh.errors import AudioFileError, UserError
+from audio_enh.sources.folders import AudioFolder, PairFolder, manifest_rows
+from audio_enh.sources.packing import BLOCK, Index, Source, write_pack
 
 __all__ = ["SILENT", "AudioFolder", "PackedAudio", "PairFolder", "manifest_rows", "pack_pairs"]
 
@@ -28,7 +28,7 @@ _FORMAT = 2
 
 
 class PackedAudio:
-    """Audio at one rate, all files end to end in a memory map (:mod:`audio_enh.data.packing`).
+    """Audio at one rate, all files end to end in a memory map (:mod:`audio_enh.sources.packing`).
 
     The map is built once in ``cache`` and reused while the files' names, sizes and times are the same. Worker
     processes share its pages, however they are started: a pickle holds the place of the map and no audio.

@@ -1,9 +1,9 @@
-"""Levels, filters, envelopes and time-frequency transforms that distortions share."""
+"""Levels, filters, envelopes and time-frequency transforms that mixing and distortions share; NumPy only."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -78,6 +78,22 @@ def resample(audio: Audio, source_rate: float, target_rate: float) -> Audio:
 def zero_phase(sos: NDArray[np.float64], audio: Audio) -> Audio:
     """A filter run forward and backward: no delay, its response squared."""
     return signal.sosfiltfilt(sos, audio, axis=-1).astype(np.float32)
+
+
+def harmonics(
+    time: NDArray[np.float64], base: float, partials: Iterable[tuple[float, float]]
+) -> NDArray[np.float64]:
+    """A sum of sines at multiples of ``base``.
+
+    Args:
+        time: in seconds.
+        base: frequency of the first, in Hz.
+        partials: amplitude and phase (in periods) of the first, the second and so on.
+    """
+    out = np.zeros(len(time))
+    for k, (strength, phase) in enumerate(partials, 1):
+        out += strength * np.sin(2 * np.pi * (k * base * time + phase))
+    return out
 
 
 def spectral_gain(

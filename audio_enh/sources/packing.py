@@ -24,12 +24,12 @@ from typing import IO, Any
 import numpy as np
 import soxr
 
-from audio_enh.data.channels import Downmix
-from audio_enh.data.rooms import has_one_onset
 from audio_enh.dsp.resample import StreamResampler
 from audio_enh.errors import AudioFileError
 from audio_enh.io import AudioReader, read_audio
 from audio_enh.io.atomic import write_error
+from audio_enh.sources.channels import Downmix
+from audio_enh.sources.rooms import has_one_onset
 
 #: Samples that share a scale.
 BLOCK = 1024

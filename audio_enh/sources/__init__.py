@@ -1,0 +1,1 @@
+"""What mixtures and damage draw from: folders of recordings, packed audio, rooms."""
