@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_enh.errors import DependencyError, UserError
-from audio_enh.inference.catalog import available, find_checkpoint
+from audio_enh.inference.catalog import FULL_BAND_MODEL, available, find_checkpoint
 from audio_enh.web.jobs import JobQueue
 from audio_enh.web.limits import Limits
 from audio_enh.web.tasks import describe_models
@@ -100,7 +100,10 @@ def serve(settings: Settings, ready: Callable[[str], None], wait: Callable[[], N
         UserError: an unknown model, a port that is taken, an address that is not this machine's.
         DependencyError: a package is not installed.
     """
-    names = settings.models or tuple(checkpoint.name for checkpoint in available())
+    shipped = sorted(
+        (checkpoint.name for checkpoint in available()), key=lambda name: name != FULL_BAND_MODEL
+    )
+    names = settings.models or tuple(shipped)  # what `enhance` takes comes first
     for name in names:
         find_checkpoint(name)  # a wrong one is told before anything is started
     if settings.pairs is not None and len(_folders(settings.pairs)) < 2:

@@ -19,7 +19,7 @@ from audio_enh.web import pages, tasks
 from audio_enh.web.abx import ListeningTest, Pair, describe
 from audio_enh.web.file_tab import SAMPLES
 from audio_enh.web.jobs import Job
-from audio_enh.web.server import Server
+from audio_enh.web.server import Server, Superseded
 from audio_enh.web.visitors import Visitor
 
 ORIGINAL = "(the recording itself)"
@@ -29,11 +29,11 @@ MAX_REPEATS = 20
 
 @dataclass
 class Running:
-    """A test in a visitor's page; ``began`` is when the current trial was shown."""
+    """A test in a visitor's page; ``began`` is when the current trial was shown, None until it is."""
 
     test: ListeningTest
     folder: Path
-    began: float = 0.0
+    began: float | None = None
 
 
 def build(server: Server) -> None:
@@ -115,6 +115,8 @@ def build(server: Server) -> None:
                 pairs = [Pair(name, files) for name, files in told.result]
             async for update in begin(visitor, folder, (first, second), pairs, repeats, listener):
                 yield update
+        except Superseded:
+            return
         except UserError as error:
             yield {status: pages.failure(str(error)), setup: gr.update(visible=True)}
 
@@ -133,6 +135,8 @@ def build(server: Server) -> None:
                 visitor, visitor.fresh("compare"), (left, right), pairs, repeats, listener
             ):
                 yield update
+        except Superseded:
+            return
         except UserError as error:
             text = str(error).replace(f"{server.pairs}/", "")
             yield {status: pages.failure(text), setup: gr.update(visible=True)}
@@ -199,12 +203,17 @@ def build(server: Server) -> None:
         if state is None:
             yield {status: pages.failure("this test is over: start another one")}
             return
+        if state.began is None:  # a second click, before the next trial is there
+            return
         try:
-            state.test.answer(letter, time.monotonic() - state.began)
+            seconds, state.began = time.monotonic() - state.began, None
+            state.test.answer(letter, seconds)
             if server.answers is not None:  # after every answer: nothing is lost when the page is closed
                 state.test.write_csv(server.answers / f"{state.folder.name}-{file_name(state.test)}")
             async for update in show(server.visitor(request), state):
                 yield {**update, running: state}
+        except Superseded:
+            return
         except UserError as error:
             yield {status: pages.failure(str(error)), setup: gr.update(visible=True)}
 

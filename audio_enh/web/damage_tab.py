@@ -16,7 +16,7 @@ from audio_enh.options import EnhanceOptions
 from audio_enh.web import pages, tasks
 from audio_enh.web.file_tab import SAMPLES, whole_number
 from audio_enh.web.jobs import Job
-from audio_enh.web.server import Server
+from audio_enh.web.server import Server, Superseded
 
 ROWS = 4
 NONE = "(none)"
@@ -85,7 +85,7 @@ def build(server: Server) -> None:
             yield {**cleared, status: "", start: gr.update(visible=False), cancel: gr.update(visible=True)}
             async for told in server.follow(visitor, "damage", tasks.damage, work, server.limits):
                 if isinstance(told, Job):
-                    done, applied = told.result
+                    repaired, (done, applied) = told, told.result
                 else:
                     yield {status: told}
             buttons = {
@@ -98,18 +98,24 @@ def build(server: Server) -> None:
                 result: pages.player({**done.preview, "start": 1}, folder),
                 **buttons,
             }
+        except Superseded:
+            return
         except UserError as error:
             yield {**idle, **cleared, status: pages.failure(str(error))}
             return
-        damaged, repaired = done.downloads
+        damaged, output = done.downloads
         judged = tasks.EnhanceRequest(damaged, folder, name, server.device, options, Path(source))
         try:
-            async for told in server.follow(visitor, "damage", tasks.measure, judged, repaired, done.loudest):
+            async for told in server.follow(
+                visitor, "damage", tasks.measure, judged, output, done.loudest, after=repaired
+            ):
                 if isinstance(told, Job):
                     table = pages.score_table(told.result.rows, ("Damaged", "Repaired"))
                     yield {**idle, scores: table + pages.notes(told.result.notes)}
                 else:
                     yield {scores: told}
+        except Superseded:
+            return
         except UserError as error:
             yield {**idle, scores: pages.failure(f"no scores: {error}")}
 

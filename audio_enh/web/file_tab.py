@@ -14,7 +14,7 @@ from audio_enh.options import EnhanceOptions
 from audio_enh.web import pages, tasks
 from audio_enh.web.jobs import Job
 from audio_enh.web.limits import MAX_DRAWS, MAX_STEPS
-from audio_enh.web.server import Server
+from audio_enh.web.server import Server, Superseded
 
 SAMPLES = ("rain", "helicopter", "waves", "chainsaw", "dog")
 DOWNLOADS = 3
@@ -119,22 +119,26 @@ def build(server: Server) -> None:
             yield {**busy, **cleared, status: ""}
             async for told in server.follow(visitor, "file", tasks.enhance, work, server.limits):
                 if isinstance(told, Job):
-                    done = told.result
+                    enhanced, done = told, told.result
                 else:
                     yield {status: told}
             yield shown(done, work)
+        except Superseded:
+            return
         except UserError as error:
             yield {**idle, **cleared, status: pages.failure(str(error))}
             return
         # The result can be heard while it is scored.
         arguments = (work, done.downloads[0], done.loudest)
         try:
-            async for told in server.follow(visitor, "file", tasks.measure, *arguments):
+            async for told in server.follow(visitor, "file", tasks.measure, *arguments, after=enhanced):
                 if isinstance(told, Job):
                     table = pages.score_table(told.result.rows, ("Original", "Enhanced"))
                     yield {**idle, scores: table + pages.notes(told.result.notes)}
                 else:
                     yield {scores: told}
+        except Superseded:
+            return
         except UserError as error:
             yield {**idle, scores: pages.failure(f"no scores: {error}")}
 

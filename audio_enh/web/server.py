@@ -21,6 +21,10 @@ from audio_enh.web.visitors import Visitor, Visitors
 TICK = 0.2
 
 
+class Superseded(Exception):
+    """A visitor asked the same tab for something else meanwhile: nothing of this is to be shown any more."""
+
+
 @dataclass(frozen=True)
 class Server:
     """One running page.
@@ -77,15 +81,26 @@ class Server:
             self.jobs.cancel(job)
 
     async def follow(
-        self, visitor: Visitor, tab: str, task: Task, *arguments: Any
+        self, visitor: Visitor, tab: str, task: Task, *arguments: Any, after: Job | None = None
     ) -> AsyncIterator[str | Job]:
         """Queue a task; gives what the page shows of its progress, and at the end the job.
 
+        What the tab was doing before is cancelled.
+
+        Args:
+            after: the job whose result this goes on with.
+
         Raises:
             UserError: it was not taken, failed, or was cancelled.
+            Superseded: the tab does something else by now.
         """
-        job = self.jobs.submit(visitor.name, task, *arguments)
-        self.latest[visitor.name, tab] = job
+        key = (visitor.name, tab)
+        former = self.latest.get(key)
+        if after is not None and former is not after:
+            raise Superseded
+        if former is not None and not former.over.is_set():
+            self.jobs.cancel(former)
+        job = self.latest[key] = self.jobs.submit(visitor.name, task, *arguments)
         try:
             while not job.finished:
                 yield pages.progress(job, self.jobs.ahead(job))
@@ -93,6 +108,8 @@ class Server:
         finally:
             if not job.over.is_set():  # the page was closed
                 self.jobs.cancel(job)
+        if self.latest.get(key) is not job:
+            raise Superseded
         if job.state == "cancelled":
             raise UserError("cancelled")
         if job.state == "failed":

@@ -127,8 +127,21 @@ def test_a_file_that_is_no_recording_is_told_in_a_line_and_the_server_goes_on(pa
     assert "talk.wav" in alert.inner_text()
     assert "/" not in alert.inner_text()
     page.get_by_role("button", name="dog").click()
-    page.locator("enh-player").wait_for()
-    page.get_by_role("button", name="Cancel").click()  # of its scores
+    player = page.locator("enh-player")
+    player.wait_for()
+    # Another recording, while the first is still scored: it is that which is played, and no longer the first.
+    first = player.evaluate("player => [player.base, player.config.frames]")
+    page.get_by_role("button", name="rain").click()
+    page.wait_for_function(
+        "old => document.querySelector('enh-player')?.base > '' && "
+        "document.querySelector('enh-player').base !== old",
+        arg=first[0],
+    )
+    assert (
+        player.evaluate("player => player.config.frames")
+        == soundfile.info(SAMPLES / "noisy" / "rain.flac").frames
+    )
+    assert player.evaluate("async player => (await player.fetch(0)).length") == 32000
 
 
 @pytest.mark.slow

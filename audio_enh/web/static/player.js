@@ -9,32 +9,54 @@ const FADE = 0.01;
 const DELAY = 0.06; // from a click to the first sample: time to schedule in
 
 class Player extends HTMLElement {
+  static observedAttributes = ["config", "base"];
+
   connectedCallback() {
-    if (this.config) return;
+    if (!this.config) this.load();
+  }
+
+  // Gradio gives another result to the same element, one attribute after the other.
+  attributeChangedCallback() {
+    if (!this.config || this.changing) return;
+    this.changing = true;
+    queueMicrotask(() => {
+      this.changing = false;
+      if (!this.isConnected) return;
+      this.close();
+      this.load();
+    });
+  }
+
+  load() {
     this.config = JSON.parse(this.getAttribute("config"));
     this.base = this.getAttribute("base");
     this.position = 0; // frames, while nothing plays
     this.playing = false;
-    this.run = 0; // counts starts, so that what was fetched for an earlier one is dropped
+    this.run ??= 0; // counts starts, so that what was fetched for an earlier one is dropped
     this.matched = this.config.matched ?? true;
     this.choice = String(this.config.start ?? 0);
+    this.heads = [];
     this.build();
     this.show();
+  }
+
+  close() {
+    this.stop();
+    this.context?.close();
+    this.context = undefined;
   }
 
   disconnectedCallback() {
     // Moved within the page, it is connected again at once.
     queueMicrotask(() => {
-      if (this.isConnected) return;
-      this.stop();
-      this.context?.close();
-      this.context = undefined;
+      if (!this.isConnected) this.close();
     });
   }
 
   build() {
     const { tracks, pictures = [], frames, rate } = this.config;
-    const root = this.attachShadow({ mode: "open" });
+    const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
+    root.replaceChildren();
     const style = document.createElement("link");
     style.rel = "stylesheet";
     style.href = new URL("player.css", import.meta.url).href;
@@ -76,7 +98,6 @@ class Player extends HTMLElement {
 
     if (pictures.length) {
       const grid = add(box, "div", { class: "pictures" });
-      this.heads = [];
       for (const picture of pictures) {
         const figure = add(grid, "figure");
         add(figure, "figcaption", {}, picture.label);
@@ -123,7 +144,6 @@ class Player extends HTMLElement {
     path.setAttribute("points", points.map(([t, u]) => `${(1000 * t) / seconds},${100 - 100 * u}`).join(" "));
     svg.append(path);
     frame.append(svg);
-    this.heads ??= [];
     this.heads.push(add(frame, "div", { class: "head" }));
     frame.onclick = (event) => {
       const area = frame.getBoundingClientRect();
@@ -289,7 +309,7 @@ class Player extends HTMLElement {
     this.slider.value = seconds;
     this.slider.setAttribute("aria-valuetext", `${seconds.toFixed(1)} seconds`);
     this.clock.textContent = `${time(seconds)} / ${time(frames / rate)}`;
-    for (const head of this.heads ?? []) head.style.left = `${(100 * this.now()) / frames}%`;
+    for (const head of this.heads) head.style.left = `${(100 * this.now()) / frames}%`;
   }
 }
 
