@@ -109,9 +109,9 @@ class CausalUNet(MaskedFilterBank):
             self.to_mask.weight.mul_(0.1)
             self.to_mask.bias.copy_(torch.tensor([1.0, 0.0]))  # the untrained model nearly passes its input
 
-    def init_state(self, batch: int = 1) -> State:
-        """See :meth:`CausalModel.init_state`: high-pass if there is one, past samples, level, one frame per encoder
-        level, LSTM, dual-path blocks from the bottom up, overlap.
+    def init_hearing(self, batch: int) -> State:
+        """See :meth:`SkipsSilence.init_hearing`: high-pass if there is one, past samples, level, one frame per
+        encoder level, LSTM, dual-path blocks from the bottom up, overlap.
         """
         convs = [
             level.conv.init_state(batch, self.n_bands >> i)
@@ -132,13 +132,13 @@ class CausalUNet(MaskedFilterBank):
             self.synthesis.init_state(batch),
         )
 
-    def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
-        """See :meth:`CausalModel.step`."""
-        output, state, _ = self.step_with_insight(audio, state)
+    def hear(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
+        """See :meth:`SkipsSilence.hear`."""
+        output, state, _ = self.hear_with_insight(audio, state)
         return output, state
 
-    def step_with_insight(self, audio: Tensor, state: State) -> tuple[Tensor, State, Insight]:
-        """:meth:`step`, and what the network found out on the way."""
+    def hear_with_insight(self, audio: Tensor, state: State) -> tuple[Tensor, State, Insight]:
+        """:meth:`hear`, and what the network found out on the way."""
         n = len(self.encoder)
         audio, filtered, state = self.without_rumble(audio, state)
         past, level, *convs = state[: 2 + n]

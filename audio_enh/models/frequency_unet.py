@@ -98,8 +98,8 @@ class FrequencyUNet(MaskedFilterBank):
             ending.weight.mul_(0.1)
             ending.bias.copy_(torch.tensor([1.0, 0.0]))  # the untrained model nearly passes its input
 
-    def init_state(self, batch: int = 1) -> State:
-        """See :meth:`CausalModel.init_state`: high-pass, past samples, overlap, level, recurrences."""
+    def init_hearing(self, batch: int) -> State:
+        """See :meth:`SkipsSilence.init_hearing`: high-pass, past samples, overlap, level, recurrences."""
         like = self.filters.first
         return (
             *([self.high_pass.init_state(batch)] if self.high_pass is not None else []),
@@ -108,8 +108,8 @@ class FrequencyUNet(MaskedFilterBank):
             *(block.init_state(batch) for block in self.blocks if isinstance(block, BottomBlock)),
         )
 
-    def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
-        """See :meth:`CausalModel.step`."""
+    def hear(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
+        """See :meth:`SkipsSilence.hear`."""
         audio, filtered, state = self.without_rumble(audio, state)
         past, overlap, level, *memories = state
         power, level = self.level(audio, level)

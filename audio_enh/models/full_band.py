@@ -112,7 +112,7 @@ class FullBandUNet(CausalModel):
             like.new_zeros(batch, self.bands, self.wait),
             like.new_zeros(batch, self.bands),
             *(layer.init_state(batch, 1) for layer in self._layers()),
-            *self.low.init_state(batch),
+            *self.low.init_hearing(batch),
         )
 
     def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
@@ -129,7 +129,7 @@ class FullBandUNet(CausalModel):
         audio = torch.cat([past, audio], dim=1)
         samples = audio.shape[1] - past.shape[1]
         lower = F.conv1d(audio[:, None], self.split, stride=self.ratio)[:, 0]
-        enhanced, low_state, insight = self.low.step_with_insight(lower, low_state)
+        enhanced, low_state, insight = self.low.hear_with_insight(lower, low_state)
         # The lower part before and after the U-Net, back at the full rate.
         both = torch.cat([past_low, torch.stack([lower, enhanced], dim=1)], dim=2)
         full = (

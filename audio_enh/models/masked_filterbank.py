@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio_enh.models.base import CausalModel, State
+from audio_enh.models.base import State
 from audio_enh.models.blocks import LevelTracker
 from audio_enh.models.high_pass import HighPass
+from audio_enh.models.silence import SkipsSilence
 
 
-class MaskedFilterBank(CausalModel):
+class MaskedFilterBank(SkipsSilence):
     """A causal model that masks the coefficients of a filter bank; what lies between is the subclass's.
 
     The input level is divided out by a tracker that forgets (:class:`LevelTracker`), so that the mask does
@@ -50,6 +51,7 @@ class MaskedFilterBank(CausalModel):
         self.hop_length = hop_length
         self.delay = hop_length
         self.latency = 3 * hop_length
+        self.reach = window_length + hop_length
         self.n_bands = window_length // 2
         self.compression = compression
         self.high_pass: HighPass | None = None

@@ -20,6 +20,8 @@ MAKERS = {
     "full band": test_full_band.small,
 }
 every = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+SKIPPING = {name: make for name, make in MAKERS.items() if name != "full band"}
+skipping = pytest.mark.parametrize("make", SKIPPING.values(), ids=SKIPPING.keys())
 
 
 @every
@@ -62,6 +64,40 @@ def test_speech_after_two_seconds_of_silence_equals_offline(make):
     model = make()
     audio = torch.cat([torch.zeros(1, 32000), noise(8000)], dim=1)
     torch.testing.assert_close(stream(model, audio, [480]), model(audio), atol=1e-5, rtol=0)
+
+
+@every
+def test_items_of_a_stream_fall_silent_at_different_times(make):
+    """To the hop, and within one; short silences and long ones, whatever the block."""
+    model = make()
+    hop = model.hop_length
+    audio = noise(150 * hop, batch=4)
+    for item, spans in enumerate(([(0, 40), (90, 130)], [(20, 33), (35, 100)], [(60, 150)], [(0, 150)])):
+        for begin, end in spans:
+            audio[item, begin * hop + 3 * item : end * hop - 5 * item] = 0
+    expected = model(audio)
+    torch.testing.assert_close(stream(model, audio, [hop, 9 * hop, hop // 2]), expected, atol=1e-5, rtol=0)
+    alone = torch.cat([model(audio[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(expected, alone, atol=1e-5, rtol=0)
+
+
+@skipping
+@pytest.mark.parametrize("left_over", [0.0, 1e-7])
+def test_what_comes_after_digital_silence_is_as_without_it(make, left_over):
+    """Also where a resampler's arithmetic has left something."""
+    model = make()
+    hop = model.hop_length
+    first, second = noise(50 * hop), noise(50 * hop, seed=2)
+
+    def after(hops, *before):
+        silence = left_over * torch.ones(1, hops * hop)
+        return model(torch.cat([*before, silence, second], dim=1))[:, -50 * hop :]
+
+    torch.testing.assert_close(after(300), after(0), atol=1e-6, rtol=0)
+    heard = model.heard_hops
+    torch.testing.assert_close(after(heard + 300, first), after(heard, first), atol=1e-6, rtol=0)
+    silent = model(torch.cat([first, torch.zeros(1, (heard + 20) * hop)], dim=1))[:, (50 + heard + 1) * hop :]
+    assert silent.abs().max() == 0
 
 
 @every

@@ -57,6 +57,17 @@ def test_both_give_what_the_model_gives(pair, rows):
     assert_streams_like_the_model(OnnxBackend(path, rows), model, rows)
 
 
+@pytest.mark.parametrize("kind", ["torch", "eager", "onnx"])
+def test_rows_fall_silent_at_different_times(pair, kind):
+    model, path = pair
+    hop = model.hop_length
+    audio = noise(3, 200 * hop)
+    audio[0, : 80 * hop] = audio[1, 30 * hop : 150 * hop + 7] = 0
+    backend = OnnxBackend(path, 3) if kind == "onnx" else TorchBackend(model, 3, optimize=kind == "torch")
+    out = run_hops(backend, audio)[:, model.delay :]
+    np.testing.assert_allclose(out, offline(model, audio)[:, : out.shape[1]], atol=2e-6)
+
+
 def test_a_file_for_one_stream_runs_several(pair, tmp_path):
     model, _ = pair
     path = tmp_path / "one.onnx"
