@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_enh.models.base import CausalModel, EnhancementModel, State
+from audio_enh.models.base import EnhancementModel, State
 from audio_enh.models.causal_unet import CausalUNet, Insight
 from audio_enh.models.light_recurrence import LightRecurrence
+from audio_enh.models.silence import SkipsSilence
 
 
-class FullBandUNet(CausalModel):
+class FullBandUNet(SkipsSilence):
     """A :class:`CausalUNet` at a third of the sample rate, and a gain for each of a few bands above.
 
     The input is split into what the U-Net's rate can represent and the rest. The U-Net enhances the lower part. The
@@ -61,6 +62,7 @@ class FullBandUNet(CausalModel):
         self.latency = self.ratio * self.low.latency + 2 * self.half_length
         # Of the bands' signals, so that they meet the U-Net's output.
         self.wait = self.delay - 2 * self.half_length - self.half_band_length
+        self.reach = self.ratio * self.low.reach + self.delay + 2 * self.half_length
         if self.wait < 0:
             raise ValueError(f"hops of {self.low.hop_length} samples are too short for the filters")
 
@@ -101,8 +103,8 @@ class FullBandUNet(CausalModel):
         delay[self.half_band_length] = 1.0
         return np.diff([0 * delay, *below, delay], axis=0)
 
-    def init_state(self, batch: int = 1) -> State:
-        """See :meth:`CausalModel.init_state`: past input, past samples of the lower rate before and after the U-Net,
+    def init_hearing(self, batch: int) -> State:
+        """See :meth:`SkipsSilence.init_hearing`: past input, past samples of the lower rate before and after the U-Net,
         past of the rest, the bands' delayed signals, the last gains, the gains' network, the U-Net."""
         like = self.to_gains.weight
         return (
@@ -115,13 +117,13 @@ class FullBandUNet(CausalModel):
             *self.low.init_hearing(batch),
         )
 
-    def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
-        """See :meth:`CausalModel.step`."""
-        lower, upper, state = self.step_parts(audio, state)
+    def hear(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
+        """See :meth:`SkipsSilence.hear`."""
+        lower, upper, state = self.hear_parts(audio, state)
         return lower + upper, state
 
-    def step_parts(self, audio: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
-        """:meth:`step`, what the U-Net made of the lower part and the bands above it apart."""
+    def hear_parts(self, audio: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """:meth:`hear`, what the U-Net made of the lower part and the bands above it apart."""
         past, past_low, past_rest, waiting, before, *others = state
         layers = self._layers()
         memories, low_state = others[: len(layers)], tuple(others[len(layers) :])
@@ -197,7 +199,7 @@ class FullBandUNet(CausalModel):
         return self.flush(audio, self.init_state(audio.shape[0]))[:, self.delay :]
 
 
-class UpperBands(CausalModel):
+class UpperBands(SkipsSilence):
     """The bands above the U-Net's alone, enhanced: what a model of a lower sample rate cannot give.
 
     Args:
@@ -208,15 +210,15 @@ class UpperBands(CausalModel):
         super().__init__()
         self.whole = whole
         self.sample_rate, self.hop_length = whole.sample_rate, whole.hop_length
-        self.delay, self.latency = whole.delay, whole.latency
+        self.delay, self.latency, self.reach = whole.delay, whole.latency, whole.reach
 
-    def init_state(self, batch: int = 1) -> State:
-        """See :meth:`CausalModel.init_state`."""
-        return self.whole.init_state(batch)
+    def init_hearing(self, batch: int) -> State:
+        """See :meth:`SkipsSilence.init_hearing`."""
+        return self.whole.init_hearing(batch)
 
-    def step(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
-        """See :meth:`CausalModel.step`."""
-        _, upper, state = self.whole.step_parts(audio, state)
+    def hear(self, audio: Tensor, state: State) -> tuple[Tensor, State]:
+        """See :meth:`SkipsSilence.hear`."""
+        _, upper, state = self.whole.hear_parts(audio, state)
         return upper, state
 
     flush = FullBandUNet.flush

@@ -97,7 +97,7 @@ def test_upper_bands_alone_are_causal_and_aligned():
     model = small()
     audio = torch.from_numpy(sound(48000))[None]
     with torch.no_grad():
-        lower, upper, _ = model.step_parts(audio[:, :48000], model.init_state())
+        lower, upper, _ = model.hear_parts(audio[:, :48000], model.init_hearing(1))
         out = UpperBands(model)(audio[:, :48000])
         whole = model(audio[:, :48000])
     torch.testing.assert_close(out[:, :40000], upper[:, model.delay : 40000 + model.delay], atol=1e-6, rtol=0)
