@@ -43,6 +43,7 @@ class Outcome:
         row: dict[str, Any] = {
             "input": str(self.job.source),
             "output": str(self.job.target),
+            **({} if self.job.removed is None else {"removed": str(self.job.removed)}),
             "status": self.status,
             "error": self.error,
         }
@@ -104,11 +105,11 @@ class Batch:
             task = progress.add_task("", total=sum(sizes) if known else None, speed="", position="")
             seconds_done, shares = [0.0] * len(jobs), [0.0] * len(jobs)
 
-            def files() -> Iterator[tuple[Path, Path]]:
+            def files() -> Iterator[tuple[Path, Path, Path | None]]:
                 for number, job in enumerate(jobs, 1):
                     position = f"{number}/{len(jobs)}" if len(jobs) > 1 else ""
                     progress.update(task, description=printable(job.source.name), position=position)
-                    yield job.source, job.target
+                    yield job.source, job.target, job.removed
 
             def on_open(number: int, info: AudioInfo) -> None:
                 if info.duration:

@@ -17,10 +17,11 @@ SUFFIX = "_enhanced"
 
 @dataclass(frozen=True)
 class Job:
-    """One file to enhance; either side may be ``-``."""
+    """One file to enhance; either side may be ``-``. What is taken away may go to a file of its own, ``removed``."""
 
     source: Path
     target: Path
+    removed: Path | None = None
 
     @property
     def piped(self) -> bool:
@@ -77,7 +78,7 @@ def make_plan(inputs: Sequence[str], output: str | None) -> Plan:
     left_out: list[LeftOut] = []
     found = find_audio(inputs, exclude=[target] if target.is_dir() else [], left_out=left_out)
     single = _is_single(inputs)
-    if single and not _is_folder(output):
+    if single and not is_folder(output):
         return Plan(_checked([Job(found[0].path, target)]), single=True)
     if target.is_file():
         raise UserError(f"{output} is a file: name an output folder")
@@ -96,7 +97,7 @@ def _piped(inputs: Sequence[str], output: str | None) -> Job:
     if len(inputs) != 1:
         raise UserError("- (stdin or stdout) goes with a single input")
     if inputs[0] == PIPE:
-        if output is not None and output != PIPE and _is_folder(output):
+        if output is not None and output != PIPE and is_folder(output):
             raise UserError(f"{output} is a folder: sound from stdin needs a file name, or -o - for stdout")
         return Job(Path(PIPE), Path(output or PIPE))
     found = find_audio(inputs)
@@ -132,7 +133,8 @@ def _enhanced_name(path: Path) -> Path:
     return path.with_name(shorten_name(path.stem, SUFFIX + writable_suffix(path.suffix)))
 
 
-def _is_folder(output: str) -> bool:
+def is_folder(output: str) -> bool:
+    """Whether a name is meant as a folder: it is one, ends with a slash, or has no extension."""
     path = Path(output)
     if path.exists() and not path.is_dir() and not path.is_file():
         return False  # a pipe, or a device such as /dev/null

@@ -78,6 +78,16 @@ def enhance(
             help="Replace outputs that are there instead of skipping them.",
         ),
     ] = False,
+    removed: Annotated[
+        str | None,
+        typer.Option(
+            "--removed",
+            rich_help_panel=RUNNING,
+            metavar="FILE|DIR",
+            show_default=False,
+            help="Write what is taken away as well, input minus output: a file, or a folder for several inputs.",
+        ),
+    ] = None,
     track: Annotated[
         str | None,
         typer.Option(
@@ -161,15 +171,21 @@ def enhance(
     audio-enh enhance film.mp4 --model sgmse-lite-16k
     """
     from audio_enh.cli._plan import make_plan
+    from audio_enh.cli._removed import with_removed
     from audio_enh.cli._signals import Interruptible
     from audio_enh.io.discover import summarize
 
     with Interruptible() as interruptible:
         plan = make_plan(inputs, output)
+        if removed is not None:
+            if track == "all":
+                raise UserError("--removed goes with one sound track: name it with --track")
+            plan = with_removed(plan, removed)
         if dry_run:
             for job in plan.jobs:
                 skipped = " (there already: skipped)" if job.done and not overwrite else ""
-                echo(f"{job.source} -> {job.target}{skipped}")
+                beside = f" and {job.removed}" if job.removed is not None else ""
+                echo(f"{job.source} -> {job.target}{beside}{skipped}")
             if plan.left_out and not quiet:
                 echo(f"left out: {len(plan.left_out)} ({summarize(plan.left_out)})", err=True)
             return
@@ -236,6 +252,7 @@ def _enhance(
     if options.uncertainty:
         fresh = [job.target for job in plan.jobs if not job.done and not job.piped]
         check_replaceable((path for target in fresh for path in curve_paths(target)), overwrite)
+    check_replaceable((job.removed for job in plan.jobs if job.removed and not job.done), overwrite)
     batch = Batch(
         plan.jobs, options, overwrite, make_console(stderr=True), quiet, interruptible.check, plan.left_out
     )

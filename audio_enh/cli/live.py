@@ -87,6 +87,15 @@ def live(
             "--record-input", metavar="FILE", show_default=False, help="Record the microphone as it is."
         ),
     ] = None,
+    record_removed: Annotated[
+        Path | None,
+        typer.Option(
+            "--record-removed",
+            metavar="FILE",
+            show_default=False,
+            help="Record what is taken away: the microphone, as late as what is heard, minus what is heard.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace recordings that are there.")
     ] = False,
@@ -166,14 +175,15 @@ def live(
             return
         if virtual_mic is not None and output is not None:
             raise UserError("give --virtual-mic or --output, not both")
-        if output == NOWHERE and record is None and record_input is None:
+        recordings = [path for path in (record, record_input, record_removed) if path is not None]
+        if output == NOWHERE and not recordings:
             raise UserError(
                 "with --output none there is nothing to do: add --record FILE or --record-input FILE"
             )
-        if record is not None and record == record_input:
-            raise UserError("--record and --record-input name the same file: give each its own")
-        for path in (record, record_input):
-            if path is not None and path.is_file() and not overwrite:
+        if len(set(recordings)) < len(recordings):
+            raise UserError("two recordings name the same file: give each its own")
+        for path in recordings:
+            if path.is_file() and not overwrite:
                 raise UserError(f"{path} is there already: choose another name, or add --overwrite")
         _run(
             Wishes(input_, output, virtual_mic, model, cast("BackendName", backend), device, threads),
@@ -181,6 +191,7 @@ def live(
             max_attenuation=max_attenuation,
             record=record,
             record_input=record_input,
+            record_removed=record_removed,
             duration=duration,
             channels=2 if stereo else 1,
             channel=parse_channel(channel),
@@ -261,6 +272,7 @@ def _run(
     max_attenuation: float | None,
     record: Path | None,
     record_input: Path | None,
+    record_removed: Path | None,
     duration: float | None,
     channels: int,
     channel: Channel,
@@ -294,7 +306,13 @@ def _run(
         names[:] = [f"{Path(model).name}, {stream.backend.name}"]
         return stream
 
-    options = Options(channels=channels, channel=channel, record=record, record_input=record_input)
+    options = Options(
+        channels=channels,
+        channel=channel,
+        record=record,
+        record_input=record_input,
+        record_removed=record_removed,
+    )
     if buffer is not None:
         options = dataclasses.replace(options, reserve=buffer / 1000, first_reserve=buffer / 1000)
     with open_devices(wishes, channels, interruptible) as devices, contextlib.ExitStack() as closing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -57,6 +58,7 @@ def enhance_file(
     target: str | Path,
     options: FileOptions = DEFAULT_FILES,
     *,
+    removed: str | Path | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> FileStats:
     """Enhance ``source`` into ``target``: same rate, channels, length, sample format and tags.
@@ -68,6 +70,8 @@ def enhance_file(
         source: any audio file, ``-`` for WAV on stdin.
         target: file to write, its extension decides the container; ``-`` for WAV on stdout.
         options: see there.
+        removed: file for what is taken away, source minus target, in the target's way; its extension decides the
+            container.
         progress: told how many seconds of the file are done, after every block and every step of a sampler.
 
     Raises:
@@ -75,7 +79,7 @@ def enhance_file(
         UserError: the source holds NaN or infinite samples, or an option is out of range.
     """
     tell = None if progress is None else lambda _, seconds: progress(seconds)
-    ((_, result),) = enhance_files(enhancer, [(source, target)], options, progress=tell)
+    ((_, result),) = enhance_files(enhancer, [(source, target, removed)], options, progress=tell)
     if isinstance(result, Exception):
         raise result
     return result
@@ -87,7 +91,7 @@ MAX_OPEN = 64
 
 def enhance_files(
     enhancer: Enhancer,
-    files: Iterable[tuple[str | Path, str | Path]],
+    files: Iterable[tuple[str | Path, str | Path] | tuple[str | Path, str | Path, str | Path | None]],
     options: FileOptions = DEFAULT_FILES,
     *,
     progress: Callable[[int, float], None] | None = None,
@@ -101,7 +105,7 @@ def enhance_files(
 
     Args:
         enhancer: the model.
-        files: pairs of source and target.
+        files: source, target and, if you like, a file for what is taken away, see :func:`enhance_file`.
         options: for all of them.
         progress: told the number of a file and the seconds of it that are done.
         on_open: told the number of a file and what it holds, when its turn comes.
@@ -113,10 +117,13 @@ def enhance_files(
     pool = WindowPool(enhancer.windows_per_call)
     waiting: list[_OpenFile] = []
     try:
-        for number, (source, target) in enumerate(files):
+        for number, (source, target, *rest) in enumerate(files):
+            removed = rest[0] if rest else None
             tell = None if progress is None else functools.partial(progress, number)
             opened = None if on_open is None else functools.partial(on_open, number)
-            file = _OpenFile(number, _enhance(enhancer, source, target, options, pool, tell, opened), pool)
+            file = _OpenFile(
+                number, _enhance(enhancer, source, target, removed, options, pool, tell, opened), pool
+            )
             waiting.append(file)
             while not file.waits and file.result is None:
                 calls = pool.calls
@@ -174,6 +181,7 @@ def _enhance(
     enhancer: Enhancer,
     source: str | Path,
     target: str | Path,
+    removed: str | Path | None,
     options: FileOptions,
     pool: WindowPool,
     progress: Callable[[float], None] | None,
@@ -182,11 +190,19 @@ def _enhance(
     """Yields after every block; True where only windows in the pool are still to be done."""
     if str(target) != "-":
         remove_leftovers(Path(target))
+    if removed is not None:
+        remove_leftovers(Path(removed))
     count = count_tracks(source) if options.track == "all" else 1
     if count == 1:
         if options.track == "all":
             options = replace(options, track=None)
-        return (yield from _enhance_track(enhancer, source, target, options, pool, progress, on_open))
+        return (
+            yield from _enhance_track(enhancer, source, target, removed, options, pool, progress, on_open)
+        )
+    if removed is not None:
+        raise UserError(
+            f"{source} has {count} sound tracks, and what is taken away is told of one: name it with --track"
+        )
     if not holds_several_tracks(target) or options.uncertainty:
         raise UserError(
             f"{target} has no place for the {count} sound tracks of {source}: name an output such as .mkv or "
@@ -202,6 +218,7 @@ def _enhance(
                     enhancer,
                     source if former is None else former.temporary,
                     target if between is None else between.temporary,
+                    None,
                     replace(options, track=str(number)),
                     pool,
                     progress,
@@ -227,6 +244,7 @@ def _enhance_track(
     enhancer: Enhancer,
     source: str | Path,
     target: str | Path,
+    removed: str | Path | None,
     options: FileOptions,
     pool: WindowPool,
     progress: Callable[[float], None] | None,
@@ -247,7 +265,6 @@ def _enhance_track(
             pool=pool,
         )
         upper = UpperBand(info.sample_rate, enhancer.working_rate(info.sample_rate) / 2)
-        with AudioWriter(target, info) as writer:
             # Shared among the channels, as the model's steps are: memory does not grow with their number.
             for block in reader.blocks(enhancer.block_seconds / info.channels):
                 upper.add(block)
@@ -275,7 +292,7 @@ def _enhance_track(
         frames=writer.frames,
         seconds=writer.frames / info.sample_rate,
         elapsed=stream.shared_seconds,
-        clipped=writer.clipped,
-        warnings=(*reader.warnings, *writer.warnings, *lost),
+        clipped=writer.clipped + (0 if rest is None else rest.clipped),
+        warnings=(*reader.warnings, *writer.warnings, *(() if rest is None else rest.warnings), *lost),
         linked=stream.linked,
     )

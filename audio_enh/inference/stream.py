@@ -40,6 +40,7 @@ class EnhanceStream:
 
     Attributes:
         seconds_done: of the signal.
+        on_removed: called with what was taken away, input minus output, of every stretch of output.
         uncertainty: after ``flush``, how far the draws of a generative model were apart; None where it made one.
         linked: after ``flush``, whether the channels were enhanced together.
         shared_seconds: after ``flush``, time that its windows took; of a call with windows of other streams, its part
@@ -67,6 +68,7 @@ class EnhanceStream:
         self.uncertainty: UncertaintyCurve | None = None
         self.linked = False
         self.shared_seconds = 0.0
+        self.on_removed: Callable[[Audio], None] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -107,6 +109,8 @@ class EnhanceStream:
         self._received += block.shape[1]
         if self.wet == 0:
             self._tell(self._received / self.sample_rate)
+            if self.on_removed is not None:
+                self.on_removed(np.zeros_like(block))
             return block
         self._dry.append(block)
         self._waiting += block.shape[1]
@@ -160,7 +164,10 @@ class EnhanceStream:
         gain = self._gate(dry)
         if gain is not None:
             enhanced = enhanced * gain
-        return self.wet * enhanced + (1 - self.wet) * dry
+        mixed = self.wet * enhanced + (1 - self.wet) * dry
+        if self.on_removed is not None:
+            self.on_removed(dry - mixed)
+        return mixed
 
     def _take_dry(self, samples: int) -> Audio:
         pieces = [np.zeros((self.channels, 0), np.float32)]

@@ -38,11 +38,15 @@ class Clip:
     top_khz: float
 
 
-def make_clips(paths: Sequence[tuple[str, Path]]) -> list[Clip]:
+def make_clips(
+    paths: Sequence[tuple[str, Path]], difference: tuple[str, str, str] | None = None
+) -> list[Clip]:
     """Clips of the signals that belong to one file, their spectrograms on one scale of level.
 
     Args:
         paths: role and file; one that cannot be read is left out (its row says why).
+        difference: one more clip, its role and the roles of which it is the first minus the second; left out where
+            the two are not alike in rate, channels and length.
     """
     from audio_enh.errors import AudioFileError
     from audio_enh.io import read_audio
@@ -57,6 +61,13 @@ def make_clips(paths: Sequence[tuple[str, Path]]) -> list[Clip]:
             signals.append((role, audio, rate))
     if not signals:
         return []
+    if difference is not None:
+        role, first, second = difference
+        known = {name: (audio, rate) for name, audio, rate in signals}
+        if first in known and second in known:
+            (minuend, rate), (subtrahend, other) = known[first], known[second]
+            if rate == other and minuend.shape == subtrahend.shape:
+                signals.append((role, minuend - subtrahend, rate))
     spectrograms = [_power(audio[:, : round(MAX_SECONDS * rate)].mean(0), rate) for _, audio, rate in signals]
     loudest = max(float(power.max()) for power in spectrograms) or 1.0
     return [

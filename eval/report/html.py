@@ -393,7 +393,10 @@ def _card(
         text = " → ".join(number(value, metric) for value in values)
         chips.append(f"<span>{escape(metric.label)} <b>{text}</b></span>")
     seed = "" if row.seed is None else f' <span class="small">seed {row.seed}</span>'
-    clips = "".join(_clip(clip) for clip in make_clips(paths))
+    # Of a system that lags, the difference is not what it took away.
+    told = row.system != NOISY and not others and not row.lag_samples
+    difference = (f"removed by {row.system}", NOISY, row.system) if told else None
+    clips = "".join(_clip(clip) for clip in make_clips(paths, difference))
     return (
         f'<article class="card"><h4>{escape(row.file)}{seed}</h4><p class="chips">{"".join(chips)}</p>'
         f'<div class="clips">{clips}</div></article>'

@@ -95,6 +95,8 @@ class Processor:
         governor, drift, resampler, chooser, input_meter, output_meter: to be looked at.
         invalid_samples: NaN or infinite, from the microphone; they are taken as 0.
         on_input, on_output: called with every block ``(channels, n)``, before and after, at the microphone's rate.
+        on_removed: called with what was taken away: the input, as late as the output, minus the output. Set it before
+            the first block.
     """
 
     def __init__(
@@ -123,6 +125,8 @@ class Processor:
         self.frame_times = History(1000)
         self.on_input: Listener | None = None
         self.on_output: Listener | None = None
+        self.on_removed: Listener | None = None
+        self._late = np.zeros((engine.channels, engine.latency_samples), np.float32)
         self._volume = Fader(round(FADE_SECONDS * engine.sample_rate))
         self.set_capture(capture)
         self.set_playback(playback)
@@ -193,6 +197,11 @@ class Processor:
         self.output_meter.add(output)
         if self.on_output is not None:
             self.on_output(output)
+        if self.on_removed is not None:
+            joined = np.concatenate([self._late, audio], axis=1)
+            late = joined[:, : output.shape[1]] * volume
+            self.on_removed((late - output).astype(np.float32))
+            self._late = joined[:, output.shape[1] :]
         if self.playback is not None:
             self._play(self.playback, output)
         self.frame_times.add(time.perf_counter() - began)

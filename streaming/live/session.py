@@ -51,6 +51,7 @@ class Options:
         block: seconds of sound per callback.
         record: file for what is heard, None for none.
         record_input: file for what the microphone gave.
+        record_removed: file for what was taken away of it.
     """
 
     channels: int = 1
@@ -60,6 +61,7 @@ class Options:
     block: float = BLOCK_SECONDS
     record: Path | None = None
     record_input: Path | None = None
+    record_removed: Path | None = None
 
 
 @dataclass
@@ -153,6 +155,8 @@ class Session:
                 self.start_recording(self.options.record)
             if self.options.record_input is not None:
                 self.start_recording(self.options.record_input, "input")
+            if self.options.record_removed is not None:
+                self.start_recording(self.options.record_removed, "removed")
         except BaseException:
             for recorder in self._recorders.values():
                 recorder.discard()
@@ -218,7 +222,8 @@ class Session:
     # Recording
 
     def start_recording(self, path: Path, which: str = "output") -> None:
-        """Record what is heard, or with ``which="input"`` what the microphone gives.
+        """Record what is heard, with ``which="input"`` what the microphone gives, with ``"removed"`` what was taken
+        away (to be started before the session is).
 
         Raises:
             AudioFileError: the file cannot be written.
@@ -228,10 +233,7 @@ class Session:
         engine = self.processor.engine
         recorder = Recorder(path, engine.sample_rate, engine.channels)
         self._recorders[which] = recorder
-        if which == "input":
-            self.processor.on_input = recorder.add
-        else:
-            self.processor.on_output = recorder.add
+        setattr(self.processor, f"on_{which}", recorder.add)
 
     def stop_recording(self, which: str = "output") -> Path | None:
         """Finish the file; its path, None if there was no recording.
@@ -242,10 +244,7 @@ class Session:
         recorder = self._recorders.pop(which, None)
         if recorder is None:
             return None
-        if which == "input":
-            self.processor.on_input = None
-        else:
-            self.processor.on_output = None
+        setattr(self.processor, f"on_{which}", None)
         if recorder.seconds == 0:
             recorder.discard()
             self.events.put(("info", f"nothing was recorded: {recorder.path} was not written"))

@@ -181,6 +181,20 @@ def test_sound_on_the_page_is_the_sound_of_the_file(evaluation: Evaluation) -> N
     assert text.count("<audio") == 3 * (2 + 2)  # worst 2, best 2; clean, noisy, system
 
 
+def test_what_was_removed_can_be_heard(evaluation: Evaluation, tmp_path: Path) -> None:
+    first, second = np.full(RATE, 0.25), np.full(RATE, 0.0625)
+    paths = [(name, tmp_path / f"{name}.wav") for name in ("noisy", "out")]
+    for (_, path), audio in zip(paths, (first, second), strict=True):
+        write(path, audio)
+    clips = make_clips(paths, ("removed by out", "noisy", "out"))
+    assert [clip.role for clip in clips] == ["noisy", "out", "removed by out"]
+    content = base64.b64decode(clips[2].audio.partition(",")[2])
+    np.testing.assert_allclose(soundfile.read(io.BytesIO(content))[0], first - second)
+    write(paths[1][1], second[:-1])
+    assert len(make_clips(paths, ("removed by out", "noisy", "out"))) == 2
+    assert "removed by " in evaluation.paths.html.read_text()
+
+
 def test_long_and_odd_files_make_clips(tmp_path: Path) -> None:
     long = np.tile(speech(5.0), 4)
     write(tmp_path / "long.wav", long)

@@ -16,7 +16,9 @@ from audio_enh.errors import AudioFileError, UserError
 from audio_enh.io import read_audio
 from audio_enh.streaming.live import spool
 from audio_enh.streaming.live.leftovers import leftovers, take_up
+from audio_enh.streaming.live.processor import Processor
 from audio_enh.streaming.live.recorder import Recorder
+from tests.streaming.live.simulation import PassThrough, World
 
 RATE = 16000
 
@@ -159,7 +161,9 @@ def test_the_disk_is_told_to_keep_it_every_few_seconds(tmp_path, monkeypatch):
 KILLED = """
 import numpy, sys, time
 from pathlib import Path
+from audio_enh.streaming.live.processor import Processor
 from audio_enh.streaming.live.recorder import Recorder
+from tests.streaming.live.simulation import PassThrough, World
 recorder = Recorder(Path(sys.argv[1]), 16000, 1)
 rng = numpy.random.default_rng(0)
 audio = (rng.integers(-9000, 9000, (1, 3 * 16000)) / 32768).astype(numpy.float32)
@@ -238,3 +242,37 @@ def test_a_slow_disk_loses_sound_of_the_recording_only(tmp_path):
     assert recorder.dropped == 2000
     recorder.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_removed_is_the_late_input_minus_the_output(monkeypatch):
+    """Also where the output fades, as when it is muted."""
+    world = World(monkeypatch, sound=lambda t: 0.3 * np.sin(2 * np.pi * 440 * t))
+    engine = Delayed(48000)
+    live = Processor(engine, world.capture, world.playback)
+    world.processor = live
+    heard, given, removed = [], [], []
+    live.on_input, live.on_output, live.on_removed = given.append, heard.append, removed.append
+    world.run(0.5)
+    live.muted = True
+    world.run(0.5)
+    before, after, gone = (np.concatenate(blocks, axis=1) for blocks in (given, heard, removed))
+    late = np.pad(before, ((0, 0), (engine.latency_samples, 0)))[:, : before.shape[1]]
+    unmuted = slice(0, 20000)
+    np.testing.assert_allclose((after + gone)[:, unmuted], late[:, unmuted], atol=1e-7)
+    assert np.abs(gone[:, 5000:20000]).max() > 0.1
+    assert not gone[:, -4800:].any()
+
+
+class Delayed(PassThrough):
+    """Halves what it hears, 700 samples later."""
+
+    latency_samples = 700
+
+    def __init__(self, sample_rate):
+        super().__init__(sample_rate)
+        self._held = np.zeros((1, self.latency_samples), np.float32)
+
+    def process(self, block, *, run_model=True):
+        joined = np.concatenate([self._held, block], axis=1)
+        self._held = joined[:, block.shape[1] :]
+        return 0.5 * joined[:, : block.shape[1]]
