@@ -1,7 +1,7 @@
 """The commands of each page run in their order, as written, on small stand-ins for the reader's recordings and data.
 
-Only what makes them small is added: fewer mixtures, files and steps. Live sound has tests of its own, and so has what
-installs the benchmark's peers.
+Only what makes them small is added: fewer mixtures, files and steps, narrower networks. Live sound has tests of its
+own, and so has what installs the benchmark's peers.
 """
 
 from __future__ import annotations
@@ -28,11 +28,19 @@ SCRIPT = Path(sys.executable).with_name("audio-enh")
 ELSEWHERE = ("live", "bench", "doctor")
 SECONDS = 2
 GUIDES = [page for page in PAGES if page.parent.name != "causal-unet-16k" and any(blocks(page))]
+SCORED = ("evaluate", "--clean", "ref", "--enhanced", "out", "--metrics", "stoi,si_sdr")
+# The published sizes take a processor minutes a step.
+NARROW = {
+    "experiment=sgmse_vbdmd": ["+model.network.channels=8", "model.sampler.steps=2"],
+    "experiment=universepp_16k": ["model.channels=4"],
+    "experiment=universe_lite": ["model.channels=4"],
+}
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Path:
-    """A folder with what the pages name."""
+def reader(tmp_path: Path, page: Path) -> Path:
+    """A folder with what the page names."""
+    commands = [words for block in blocks(page) for words in block]
     rate, rng = 16000, np.random.default_rng(0)
     samples = Path(str(files("audio_enh") / "samples"))
 
@@ -63,6 +71,10 @@ def reader(tmp_path: Path) -> Path:
     (tmp_path / "corpus").mkdir()
     with (tmp_path / "corpus/manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["path", "kind", "split"], *rows])
+    if not any(words[:2] == ["data", "prepare"] for words in commands):  # another page told how to
+        (tmp_path / "data").symlink_to("corpus")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    two_tracks(tmp_path / "meeting.mkv", tmp_path / "talk.wav", tmp_path / "bad.wav")
     voicebank(tmp_path / "Downloads")
     voicebank(tmp_path / "ROOT")
     torch.manual_seed(0)
@@ -80,19 +92,18 @@ def reader(tmp_path: Path) -> Path:
         next((ROOT / "tests/data/goldens/import/sgmse_v1_ouve").glob("*.ckpt")), tmp_path / "sgmse.ckpt"
     )
     for side in ("A", "B"):
-        call(
-            tmp_path,
-            "evaluate",
-            "--clean",
-            "ref",
-            "--enhanced",
-            "out",
-            "-o",
-            side,
-            "--metrics",
-            "stoi,si_sdr",
-        )
+        if any(words[0] == "compare" for words in commands):
+            call(tmp_path, *SCORED, "-o", side)
     return tmp_path
+
+
+def two_tracks(path: Path, *sounds: Path) -> None:
+    """A picture with two sound tracks, which have titles."""
+    inputs = [word for sound in sounds for word in ("-i", str(sound))]
+    picture = ["-f", "lavfi", "-i", f"testsrc=duration={SECONDS}:size=64x64:rate=10"]
+    tracks = ["-map", "0:v", "-map", "1:a", "-map", "2:a", "-metadata:s:a:0", "title=Mic"]
+    done = ["-metadata:s:a:1", "title=Desktop", str(path)]
+    subprocess.run(["ffmpeg", "-loglevel", "error", *picture, *inputs, *tracks, *done], check=True)
 
 
 def call(folder: Path, *words: str) -> None:
@@ -103,9 +114,10 @@ def call(folder: Path, *words: str) -> None:
 def small(words: list[str], folder: Path) -> list[str]:
     """The same command on the stand-ins."""
     words = [word.replace("/data/", f"{folder}/corpus/") for word in words]
-    command = words[0]
+    command = words[2] if words[0] == "--code" else words[0]
     if command == "train" and "--cfg" not in words:
         words += ["trainer=debug", "trainer.max_steps=2", "data.batch_size=2", "data.valid_items=1"]
+        words += NARROW.get(next((word for word in words if word in NARROW), ""), [])
     if command == "mix":
         words += ["set.per_family=1"] if "set=damaged" in words else ["set.per_snr=1"]
     if command == "benchmark":
