@@ -27,6 +27,7 @@ from audio_enh.registry import code_folders
 from audio_enh.training.callbacks import keep_rows
 from audio_enh.training.checks import check_parts, compile_training, use_own_code
 from audio_enh.training.lora import add_lora, merge_lora
+from audio_enh.training.memory import keep_freed_memory
 from audio_enh.training.run_folder import RunRecord, check_place, state_to_resume
 from audio_enh.training.state import LATEST, StateFiles, read_state
 from audio_enh.training.stopping import RunStopped, StopRequest
@@ -112,6 +113,8 @@ def _train(config: DictConfig, stop: StopRequest, worker: Path | None) -> float 
     trainer = _make_trainer(config, out, own)
     _check(config, trainer, data)
     check_parts(config, model, objective)
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
     if state is not None:
         step = int(read_state(state)["global_step"])
         log.info("resuming from step %d of %s", step, out)

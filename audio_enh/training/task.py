@@ -21,6 +21,7 @@ from audio_enh.errors import UserError
 from audio_enh.eval.arrays import VALIDATION_METRICS, select_metrics
 from audio_enh.models.base import EnhancementModel
 from audio_enh.training.finite import FiniteSteps, mark_broken
+from audio_enh.training.optimisers import fuse
 from audio_enh.training.scores import ValidationScores
 
 
@@ -162,9 +163,11 @@ class EnhancementTask(lightning.LightningModule):
             UserError: it refuses its settings.
         """
         try:
-            return self.make_optimizer(p for p in module.parameters() if p.requires_grad)
+            optimizer = self.make_optimizer(p for p in module.parameters() if p.requires_grad)
         except (TypeError, ValueError) as error:
             raise UserError(f"recipe: optim.optimizer: {' '.join(str(error).split())}") from error
+        fuse(optimizer)
+        return optimizer
 
     def make_schedule(self, optimizer: Optimizer) -> LRSchedulerConfigType:
         """The learning rate: a linear rise by steps, under a cosine by steps or by the clock, whichever is first."""
