@@ -265,6 +265,12 @@ def _enhance_track(
             pool=pool,
         )
         upper = UpperBand(info.sample_rate, enhancer.working_rate(info.sample_rate) / 2)
+        rest: AudioWriter | None = None
+        with contextlib.ExitStack() as writers:
+            writer = writers.enter_context(AudioWriter(target, info))
+            if removed is not None:  # finished first: where the target is, this is too
+                rest = writers.enter_context(AudioWriter(removed, info))
+                stream.on_removed = rest.write
             # Shared among the channels, as the model's steps are: memory does not grow with their number.
             for block in reader.blocks(enhancer.block_seconds / info.channels):
                 upper.add(block)

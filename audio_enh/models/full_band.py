@@ -104,7 +104,8 @@ class FullBandUNet(SkipsSilence):
         return np.diff([0 * delay, *below, delay], axis=0)
 
     def init_hearing(self, batch: int) -> State:
-        """See :meth:`SkipsSilence.init_hearing`: past input, past samples of the lower rate before and after the U-Net,
+        """See :meth:`SkipsSilence.init_hearing`: past input, past samples of the lower rate before and after the
+        U-Net,
         past of the rest, the bands' delayed signals, the last gains, the gains' network, the U-Net."""
         like = self.to_gains.weight
         return (
