@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from audio_enh.models.bidirectional_gru import BidirectionalGRU
 from audio_enh.models.universe_blocks import (
     HALF_POWER,
     ConvBlock,
@@ -15,8 +14,6 @@ from audio_enh.models.universe_blocks import (
     Downsampling,
     UpBlock,
     check_frames,
-    laid_out_as,
-    lay_out,
     normalised,
 )
 from audio_enh.models.universe_mel import MelSpectrogram
@@ -64,7 +61,7 @@ class ConditionEncoder(nn.Module):
             Downsampling(channels * 2**i, latent, math.prod(rates[i:]), weight_normalised)
             for i in range(levels - 1)
         )
-        self.gru = BidirectionalGRU(latent, latent // 2, layers=2)
+        self.gru = nn.GRU(latent, latent // 2, num_layers=2, bidirectional=True, batch_first=True)
         self.conv_block1 = ConvBlock(latent, weight_normalised)
         self.conv_block2 = ConvBlock(latent, weight_normalised)
 
@@ -81,8 +78,8 @@ class ConditionEncoder(nn.Module):
         parts.append(x)
         latent = sum(parts[1:], start=parts[0]) / math.sqrt(len(parts))
         latent, _ = self.conv_block1(latent)
-        recurrent = laid_out_as(latent, self.gru.read(latent.transpose(1, 2)).transpose(1, 2))
-        latent, _ = self.conv_block2((recurrent + latent) * HALF_POWER)
+        recurrent, _ = self.gru(latent.transpose(1, 2))
+        latent, _ = self.conv_block2((recurrent.transpose(1, 2) + latent) * HALF_POWER)
         return latent
 
 
@@ -137,7 +134,6 @@ class ConditionNetwork(nn.Module):
         mel_exponent: float = 1.0,
     ):
         super().__init__()
-        self.channels = channels
         self.rate = math.prod(rates)
         self.latent_channels = channels * 2 ** len(rates)
         mel = MelSpectrogram(mel_sample_rate or sample_rate, self.rate, mel_bands, exponent=mel_exponent)
@@ -157,7 +153,6 @@ class ConditionNetwork(nn.Module):
             latent representation, ``(batch, latent_channels, frames)``.
         """
         check_frames(audio.shape[2], self.rate)
-        features, mel = (lay_out(x, self.channels) for x in (self.input_conv(audio), self.input_mel(audio)))
-        latent = self.encoder(features, mel)
+        latent = self.encoder(self.input_conv(audio), self.input_mel(audio))
         features, conditions = self.decoder(latent)
         return conditions, features, latent
