@@ -178,7 +178,7 @@ def test_sound_on_the_page_is_the_sound_of_the_file(evaluation: Evaluation) -> N
         assert rate == RATE
         np.testing.assert_allclose(sound, np.clip(original, -1, 1), atol=1 / 32768)
     text = evaluation.paths.html.read_text()
-    assert text.count("<audio") == 3 * (2 + 2)  # worst 2, best 2; clean, noisy, system
+    assert text.count("<audio") == 4 * (2 + 2)  # worst 2, best 2; clean, noisy, system, removed
 
 
 def test_what_was_removed_can_be_heard(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_loss_does_not_depend_on_how_items_are_shared_out(name):
     model.eval()
     batch = a_batch(16000)
     whole, _ = objective(model, batch)
-    parts = [objective(model, type(batch)(*(field[i : i + 1] for field in batch)))[0] for i in range(2)]
+    parts = [objective(model, type(batch)(*(field[i : i + 1] for field in batch[:4])))[0] for i in range(2)]
     assert float(whole.detach()) == pytest.approx(float(sum(parts).detach()) / 2, rel=1e-3)
 
 
