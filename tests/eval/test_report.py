@@ -273,7 +273,7 @@ def test_opens_in_chromium_without_console_errors(evaluation: Evaluation, tmp_pa
     assert found["images"]
     assert found["rows"] == 2 * FILES
     assert found["shown"] == f"{2 * FILES} of {2 * FILES} rows"
-    assert found["seconds"] == pytest.approx([1.0] * 12, abs=0.05)
+    assert found["seconds"] == pytest.approx([1.0] * 16, abs=0.05)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
