@@ -105,8 +105,7 @@ class FullBandUNet(SkipsSilence):
 
     def init_hearing(self, batch: int) -> State:
         """See :meth:`SkipsSilence.init_hearing`: past input, past samples of the lower rate before and after the
-        U-Net,
-        past of the rest, the bands' delayed signals, the last gains, the gains' network, the U-Net."""
+        U-Net, past of the rest, the bands' delayed signals, the last gains, the gains' network, the U-Net."""
         like = self.to_gains.weight
         return (
             like.new_zeros(batch, 2 * self.half_length),
