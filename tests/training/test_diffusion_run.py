@@ -94,5 +94,5 @@ def test_loss_does_not_depend_on_how_items_are_shared_out():
     loss = hydra.utils.instantiate(config.objective).eval()
     batch = a_batch(16000, 1.0)
     whole, _ = loss(model, batch)
-    parts = [loss(model, type(batch)(*(field[i : i + 1] for field in batch)))[0] for i in range(2)]
+    parts = [loss(model, type(batch)(*(field[i : i + 1] for field in batch[:4])))[0] for i in range(2)]
     assert float(whole) == pytest.approx(float(sum(parts)) / 2, rel=1e-4)
