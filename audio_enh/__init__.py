@@ -17,14 +17,14 @@ from audio_enh.registry import register
 
 if TYPE_CHECKING:
     from audio_enh.inference.enhancer import Enhancer
-    from audio_enh.streaming import Stream
+    from audio_enh.streaming import LiveStream
 
 __version__ = "0.1.0"
 __all__ = [
     "EnhanceOptions",
     "Enhancer",
+    "LiveStream",
     "SamplingOptions",
-    "Stream",
     "UserError",
     "__version__",
     "load",
@@ -57,8 +57,8 @@ def __getattr__(name: str) -> Any:
         from audio_enh.inference.enhancer import Enhancer
 
         return Enhancer
-    if name == "Stream":
-        from audio_enh.streaming import Stream
+    if name in ("LiveStream", "Stream"):
+        from audio_enh import streaming
 
-        return Stream
+        return getattr(streaming, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

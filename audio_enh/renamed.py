@@ -21,7 +21,21 @@ MODULES = {
     "audio_enh.data.packed": "audio_enh.sources.packed",
     "audio_enh.data.packing": "audio_enh.sources.packing",
     "audio_enh.data.rooms": "audio_enh.sources.rooms",
+    "audio_enh.diffusion.central_times": "audio_enh.diffusion.training_times",
+    "audio_enh.diffusion.sampling": "audio_enh.diffusion.times",
     "audio_enh.distortions.signals": "audio_enh.dsp.signals",
+    "audio_enh.inference.generative": "audio_enh.inference.draws",
+    "audio_enh.models.causal_demucs": "audio_enh.models.demucs.causal",
+    "audio_enh.models.lite": "audio_enh.models.diffusion.lite",
+    "audio_enh.models.ncsnpp": "audio_enh.models.diffusion.ncsnpp",
+    "audio_enh.models.ncsnpp_import": "audio_enh.models.diffusion.reference",
+    "audio_enh.models.sinc": "audio_enh.models.demucs.sinc",
+    "audio_enh.models.streaming_conv": "audio_enh.models.demucs.streaming_conv",
+    **{
+        f"audio_enh.models.universe_{name}": f"audio_enh.models.universe.{name}"
+        for name in ("blocks", "condition", "discriminators", "heads", "mel", "score")
+    },
+    "audio_enh.models.universe_import": "audio_enh.models.universe.reference",
 }
 
 

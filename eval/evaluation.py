@@ -15,8 +15,8 @@ from audio_enh.errors import UserError
 
 from .arrays import select_metrics
 from .choice import Material, choose_metrics
-from .evaluator import evaluate_tasks, make_tasks, with_transcripts
 from .manifest import Manifest, make_manifest, package_versions
+from .measuring import evaluate_tasks, make_tasks, with_transcripts
 from .metadata import Metadata, groupable, read_metadata, transcripts
 from .outputs import check_output
 from .pairing import Group, match_rule, pair_folders

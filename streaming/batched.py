@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from audio_enh.errors import UserError
 from audio_enh.streaming.backend import BackendName
-from audio_enh.streaming.engine import Latency, Stream
+from audio_enh.streaming.engine import Latency, LiveStream
 
 if TYPE_CHECKING:
     from audio_enh.models.base import CausalModel
@@ -23,16 +23,16 @@ class BatchedStream:
 
     The weights of a small model are read from memory for every hop; for many streams at once they are read once,
     and on a GPU there is one launch instead of hundreds. All streams advance by the same number of samples per call.
-    Each is enhanced as by a `Stream` of its own that began with its first sample.
+    Each is enhanced as by a `LiveStream` of its own that began with its first sample.
 
     Args:
         streams: number of rows.
-        model, sample_rate, backend, device, threads, strength, max_attenuation, block_length: see `Stream`. On
+        model, sample_rate, backend, device, threads, strength, max_attenuation, block_length: see `LiveStream`. On
             ``cuda`` the step is one CUDA graph.
 
     Attributes:
-        stream: the `Stream` that has each row for a channel; latency, strength and counters are there.
-        latency, latency_samples: see `Stream`.
+        stream: the `LiveStream` that has each row for a channel; latency, strength and counters are there.
+        latency, latency_samples: see `LiveStream`.
 
     >>> calls = BatchedStream(64, sample_rate=16000, block_length=160)   # doctest: +SKIP
     >>> row = calls.join()                                               # doctest: +SKIP
@@ -55,7 +55,7 @@ class BatchedStream:
     ):
         if streams < 1:
             raise UserError(f"{streams} streams: there must be 1 or more")
-        self.stream = Stream(
+        self.stream = LiveStream(
             model, sample_rate, streams, backend=backend, device=device, threads=threads,
             strength=strength, max_attenuation=max_attenuation, block_length=block_length,
         )  # fmt: skip
@@ -96,7 +96,7 @@ class BatchedStream:
 
         Args:
             block: float ``(streams, n)``; rows that are free are silenced, whatever they hold.
-            run_model: see `Stream.process`.
+            run_model: see `LiveStream.process`.
 
         Returns:
             float32 ``(streams, n)``, ``latency_samples`` late.

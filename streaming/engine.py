@@ -40,7 +40,7 @@ class Latency(NamedTuple):
     resampler_out: float
 
 
-class Stream:
+class LiveStream:
     """Enhances a live signal block by block.
 
     ``process`` gives as many samples as it gets, ``latency_samples`` late, for blocks of any size. Put together

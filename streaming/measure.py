@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio_enh.streaming.backend import Backend
-from audio_enh.streaming.engine import Stream
+from audio_enh.streaming.engine import LiveStream
 
 Audio = NDArray[np.float32]
 
@@ -78,7 +78,7 @@ def measure(backend: Backend, audio: Audio, seconds: float) -> Measured:
 
     # Blocks of one hop, where that is a whole number of samples.
     block = max(1, round(hop * DEVICE_RATE / backend.sample_rate))
-    stream = Stream(backend, DEVICE_RATE, block_length=block)
+    stream = LiveStream(backend, DEVICE_RATE, block_length=block)
     blocks = (0.1 * rng.standard_normal((1, block))).astype(np.float32)
     whole = time_hops(lambda: stream.process(blocks), block / DEVICE_RATE, seconds)
     return Measured(
@@ -107,7 +107,7 @@ def time_hops(run: Callable[[], object], hop_seconds: float, seconds: float) -> 
     return Timing(hop_seconds, float(p50), float(p95), float(p99), float(times.mean()))
 
 
-def impulse_delay(stream: Stream, audio: Audio) -> float:
+def impulse_delay(stream: LiveStream, audio: Audio) -> float:
     """Where the peak of the stream's impulse response lies, in samples.
 
     A model does to an impulse something else than to speech, so the response is that of the linear filter which,

@@ -128,3 +128,11 @@ def test_a_run_whose_recipe_has_an_old_name_is_resumed() -> None:
     assert differences(old, new) == []
     new.speech.path = "y"
     assert differences(old, new) == ["speech.path: x -> y"]
+
+
+def test_a_checkpoint_with_an_old_class_name_loads() -> None:
+    from audio_enh.inference.checkpoint import build_model
+
+    arguments = {"hidden": 4, "depth": 2, "resample": 1}
+    old = build_model({"_target_": "audio_enh.models.causal_demucs.CausalDemucs", **arguments}, "old")
+    assert type(old).__module__ == "audio_enh.models.demucs.causal"

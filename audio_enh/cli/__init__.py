@@ -30,7 +30,6 @@ from typer.core import TyperGroup
 
 import audio_enh
 from audio_enh.cli import (
-    bench,
     benchmark,
     compare,
     data,
@@ -42,11 +41,13 @@ from audio_enh.cli import (
     export,
     import_checkpoint,
     live,
+    live_speed,
     models,
     train,
     web,
 )
 from audio_enh.cli._errors import debugging, describe, outside_cause
+from audio_enh.cli._options import renamed
 from audio_enh.cli._terminal import prepare_streams, printable
 from audio_enh.errors import UserError
 from audio_enh.registry import CODE, code_folders, users_frame
@@ -93,7 +94,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("enhance")(enhance.enhance)
-app.command("bench")(bench.bench)
+app.command("live-speed")(live_speed.live_speed)
+app.command("bench", hidden=True)(renamed("bench", "live-speed", live_speed.live_speed))
 app.command("demo")(demo.demo)
 app.command("export")(export.export)
 app.command("import-checkpoint")(import_checkpoint.import_checkpoint)

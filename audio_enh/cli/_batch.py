@@ -30,7 +30,7 @@ REPORT_NAME = "enhance_report.json"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FileOutcome:
     """What became of one file; ``stats`` of those that were enhanced, ``error`` of those that failed."""
 
     job: Job
@@ -74,7 +74,7 @@ class Batch:
     quiet: bool
     check: Callable[[], None]
     left_out: Sequence[LeftOut] = ()
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[FileOutcome] = field(default_factory=list)
     elapsed: float = 0.0
     _told: set[str] = field(default_factory=set)
 
@@ -83,7 +83,7 @@ class Batch:
         rest = []
         for job in self.jobs:
             if job.done and not self.overwrite:
-                self.outcomes.append(Outcome(job, "skipped"))
+                self.outcomes.append(FileOutcome(job, "skipped"))
             else:
                 rest.append(job)
         return rest
@@ -130,7 +130,7 @@ class Batch:
             results = enhance_files(enhancer, files(), self.options, progress=on_progress, on_open=on_open)
             with contextlib.closing(results):
                 for number, result in results:
-                    outcome = _outcome(jobs[number], result)
+                    outcome = _file_outcome(jobs[number], result)
                     self.outcomes.append(outcome)
                     self._tell(outcome)
                     shares[number] = 1.0
@@ -157,7 +157,7 @@ class Batch:
     def _print(self, text: str) -> None:
         self.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: FileOutcome) -> None:
         if outcome.stats is None:
             self._print(f"error: {outcome.error}")
             return
@@ -237,16 +237,16 @@ class Batch:
         target.commit()
 
 
-def _outcome(job: Job, result: FileStats | Exception) -> Outcome:
+def _file_outcome(job: Job, result: FileStats | Exception) -> FileOutcome:
     if isinstance(result, FileStats):
-        return Outcome(job, "enhanced", result)
+        return FileOutcome(job, "enhanced", result)
     if job.piped and isinstance(result.__cause__, BrokenPipeError):
         raise result.__cause__ from None  # whoever read stdout has enough; that is no error
     if debugging():
         traceback.print_exception(result)
     # Messages of the audio files' layer name the file themselves.
     prefix = "" if isinstance(result, AudioFileError) else f"{job.source}: "
-    return Outcome(job, "failed", error=prefix + describe(result))
+    return FileOutcome(job, "failed", error=prefix + describe(result))
 
 
 def _previous_rows(path: Path) -> dict[str, dict[str, Any]]:

@@ -57,6 +57,17 @@ def output_option(metavar: str, help: str) -> Any:
     return typer.Option("--output", "-o", metavar=metavar, help=help)
 
 
+def renamed(old: str, new: str, command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command under the name that it had in the last release, which it says is another now."""
+
+    @functools.wraps(command)
+    def run(*words: Any, **values: Any) -> Any:
+        echo(f"warning: the command {old} is now called {new}", err=True)
+        return command(*words, **values)
+
+    return run
+
+
 def with_options_of(
     options_class: type, panel: str | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -120,12 +120,12 @@ def _quality(backend: Backend) -> dict[str, float]:
     import numpy as np
 
     from audio_enh.eval.arrays import evaluate_arrays
-    from audio_enh.streaming.engine import Stream
+    from audio_enh.streaming.engine import LiveStream
     from audio_enh.streaming.export import bundled_recordings
 
     scores = []
     for _, noisy, clean, rate in bundled_recordings():
-        stream = Stream(backend, rate)
+        stream = LiveStream(backend, rate)
         enhanced = np.concatenate([stream.process(noisy[None]), stream.flush()], axis=1)
         scores.append(evaluate_arrays(clean, enhanced[0, stream.latency_samples :], rate, METRICS))
     return {metric: float(np.mean([score[metric] for score in scores])) for metric in METRICS}

@@ -282,7 +282,7 @@ def _run(
 ) -> None:
     from audio_enh.cli._live_devices import open_devices
     from audio_enh.inference.catalog import default_model
-    from audio_enh.streaming import Stream
+    from audio_enh.streaming import LiveStream
     from audio_enh.streaming.live.leftovers import leftovers
     from audio_enh.streaming.live.session import Options, Session
 
@@ -290,9 +290,9 @@ def _run(
     sys.setswitchinterval(0.0005)
     names: list[str] = []
 
-    def make_engine(sample_rate: int, channels: int, block: int) -> Stream:
+    def make_engine(sample_rate: int, channels: int, block: int) -> LiveStream:
         model = wishes.model or default_model(sample_rate)
-        stream = Stream(
+        stream = LiveStream(
             model,
             sample_rate,
             channels,

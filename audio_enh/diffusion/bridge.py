@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from audio_enh.diffusion.noise import Noise
-from audio_enh.diffusion.sampling import Estimates, OnStep, check_steps, item_times, tell
 from audio_enh.diffusion.sdes import SBVE, Process, over_items
-from audio_enh.diffusion.times import Grid, time_grid
+from audio_enh.diffusion.times import Estimates, Grid, OnStep, check_steps, item_times, tell, time_grid
 
 
 def bridge_sde(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from audio_enh.diffusion.noise import Noise
-from audio_enh.diffusion.sampling import OnStep, check_steps, tell
+from audio_enh.diffusion.times import OnStep, check_steps, tell
 
 
 def geometric_sigma(t: Tensor, sigma_min: float, sigma_max: float) -> Tensor:

@@ -6,7 +6,7 @@ Every sampler takes the same arguments:
     :class:`audio_enh.diffusion.sdes.Process`.
 ``model``
     has ``score(x, y, t)`` and ``denoise(x, y, t)``, of which samplers use one:
-    :class:`audio_enh.diffusion.sampling.Estimates`.
+    :class:`audio_enh.diffusion.times.Estimates`.
 ``y``
     noisy coefficients, ``(batch, ...)``.
 ``noise``
@@ -32,9 +32,8 @@ from torch import Tensor
 
 from audio_enh.diffusion.bridge import bridge_sde, guarded_bridge_ode
 from audio_enh.diffusion.noise import Noise
-from audio_enh.diffusion.sampling import Estimates, OnStep, check_steps, item_times, tell
 from audio_enh.diffusion.sdes import SBVE, Flow, Process, over_items
-from audio_enh.diffusion.times import Grid, time_grid
+from audio_enh.diffusion.times import Estimates, Grid, OnStep, check_steps, item_times, tell, time_grid
 
 
 def predictor_corrector(

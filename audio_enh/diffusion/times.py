@@ -1,12 +1,14 @@
-"""The times at which samplers stop on their way from noisy to clean."""
+"""The times at which samplers stop on their way from noisy to clean, and what else samplers have in common."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+OnStep = Callable[[int, int], None]
 Grid = Literal["uniform", "quadratic", "karras"]
 
 #: Exponent of each kind of grid: 1 is even, higher ones have more steps near clean speech.
@@ -30,3 +32,30 @@ def time_grid(first: float, last: float, points: int, kind: Grid = "uniform") ->
     times[-1] = last
     times[0] = first
     return times
+
+
+class Estimates(Protocol):
+    """What samplers ask of a model, for states ``x``, noisy ``y`` and times ``(batch,)``."""
+
+    def score(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """Gradient of the state's log density."""
+
+    def denoise(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """Estimate of the clean coefficients."""
+
+
+def item_times(t: float, y: Tensor) -> Tensor:
+    """One time for every item of ``y``, ``(batch,)``."""
+    return torch.full(y.shape[:1], t, dtype=y.real.dtype, device=y.device)
+
+
+def tell(on_step: OnStep | None, i: int, steps: int) -> None:
+    """Report that step ``i``, counted from 0, is done."""
+    if on_step is not None:
+        on_step(i + 1, steps)
+
+
+def check_steps(steps: int) -> None:
+    """Raise a ValueError where there would be none."""
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")

@@ -197,3 +197,26 @@ def _interpolate(x: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
     right = torch.searchsorted(xs, x, right=True).clamp(1, len(xs) - 1)
     x0, x1, y0, y1 = xs[right - 1], xs[right], ys[right - 1], ys[right]
     return y0 + (y1 - y0) * ((x - x0) / (x1 - x0).clamp(min=1e-300)).clamp(0, 1)
+
+
+class CentralTimes(TrainingTimes):
+    """The central ``area`` of a normal distribution, stretched over the range: Scheibler et al. 2024
+    (arXiv 2406.12194), "normal_0.95".
+
+    Args:
+        area: between 0, which is nearly uniform, and 1.
+    """
+
+    def __init__(self, area: float = 0.95):
+        super().__init__()
+        if not 0 < area < 1:
+            raise ValueError(f"area must lie between 0 and 1, not be {area}")
+        self.area = area
+
+    def forward(
+        self, variates: Tensor, std: Callable[[Tensor], Tensor], t_min: float, t_max: float
+    ) -> Tensor:
+        """See :meth:`TrainingTimes.forward`."""
+        edge = torch.special.ndtri(torch.tensor(0.5 + self.area / 2, dtype=torch.float64))
+        place = torch.special.ndtri(0.5 + self.area * (variates.double() - 0.5)) / edge.to(variates.device)
+        return (t_min + (t_max - t_min) * (0.5 + 0.5 * place)).float()

@@ -54,6 +54,7 @@ from audio_enh.inference.devices import resolve_device
 from audio_enh.inference.pickles import without_compilation
 from audio_enh.io.owned import is_there
 from audio_enh.models.base import CausalModel, EnhancementModel
+from audio_enh.renamed import present_name
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -72,7 +73,7 @@ MODELS = (
     "audio_enh.models.causal_unet.CausalUNet",
     "audio_enh.models.frequency_unet.FrequencyUNet",
     "audio_enh.models.full_band.FullBandUNet",
-    "audio_enh.models.causal_demucs.CausalDemucs",
+    "audio_enh.models.demucs.causal.CausalDemucs",
     "audio_enh.models.demucs.Demucs",
     "audio_enh.models.diffusion.DiffusionEnhancer",
     "audio_enh.models.universe.Universe",
@@ -240,18 +241,19 @@ def build_model(
         raise CheckpointError(f"{source}: {name} refuses its arguments: {one_line(error)}") from error
 
 
-def _model_class(target: str, source: str) -> type[EnhancementModel]:
+def _model_class(name: str, source: str) -> type[EnhancementModel]:
+    target = present_name(name)
     if target in MODELS:
         module, _, name = target.rpartition(".")
         return getattr(importlib.import_module(module), name)
     found = registry.find(target, registry.MODELS)
     if found is None:
         raise CheckpointError(
-            f"{source}: unknown model class {target!r}: if it is yours, {registry.how_to_name(registry.MODELS)}; "
+            f"{source}: unknown model class {name!r}: if it is yours, {registry.how_to_name(registry.MODELS)}; "
             f"own ones are {', '.join(name.rpartition('.')[2] for name in MODELS)}"
         )
     if not (isinstance(found, type) and issubclass(found, EnhancementModel)):
-        raise CheckpointError(f"{source}: {target} is no audio_enh.models.base.EnhancementModel")
+        raise CheckpointError(f"{source}: {name} is no audio_enh.models.base.EnhancementModel")
     return found
 
 

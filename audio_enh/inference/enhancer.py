@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audio_enh.diffusion.sampling import OnStep
+from audio_enh.diffusion.times import OnStep
 from audio_enh.dsp.drywet import wet_weight
 from audio_enh.errors import UserError
-from audio_enh.inference.generative import GenerativeRunner, check_sampling
+from audio_enh.inference.draws import GenerativeRunner, check_sampling
 from audio_enh.inference.linked import ChannelRunner
 from audio_enh.inference.pool import WindowPool
 from audio_enh.inference.runners import CausalRunner, ModelRunner, Progress, WindowRunner
-from audio_enh.inference.stream import EnhanceStream, check_finite
+from audio_enh.inference.stream import AlignedStream, check_finite
 from audio_enh.inference.uncertainty import UncertaintyCurve
 from audio_enh.inference.upper_bands import UpperBandsRunner
 from audio_enh.models.base import MAX_RATE, MIN_RATE, CausalModel, EnhancementModel
@@ -167,7 +167,7 @@ class Enhancer:
         progress: Progress | None = None,
         pool: WindowPool | None = None,
         **changes: Any,
-    ) -> EnhanceStream:
+    ) -> AlignedStream:
         """Enhance a signal block by block, with memory that does not grow with its length.
 
         Output waits for a whole step (``block_seconds``) or window, and of several channels, unless they are
@@ -202,7 +202,7 @@ class Enhancer:
         self.check_options(options)
         model = self.model.for_rate(_checked_rate(sample_rate))
         upper = self._upper_bands(model, sample_rate)
-        return EnhanceStream(
+        return AlignedStream(
             functools.partial(self._runner, model, upper, channels, options, pool),
             model_rate=model.sample_rate if upper is None else upper.sample_rate,
             sample_rate=_checked_rate(sample_rate),

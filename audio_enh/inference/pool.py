@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from audio_enh.diffusion.sampling import OnStep
+from audio_enh.diffusion.times import OnStep
 
 
 class WindowFunction(Protocol):

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from audio_enh.diffusion.sampling import OnStep
+from audio_enh.diffusion.times import OnStep
 from audio_enh.inference.pool import Window, WindowFunction, WindowPool
 from audio_enh.inference.uncertainty import UncertaintyCurve
 from audio_enh.models.base import CausalModel

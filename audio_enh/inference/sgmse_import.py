@@ -14,8 +14,8 @@ from audio_enh.errors import CheckpointError
 from audio_enh.inference.bounded import build_within
 from audio_enh.inference.pickles import read_pickle, without_compilation
 from audio_enh.models.diffusion import DiffusionEnhancer
-from audio_enh.models.ncsnpp import NCSNpp
-from audio_enh.models.ncsnpp_import import from_reference
+from audio_enh.models.diffusion.ncsnpp import NCSNpp
+from audio_enh.models.diffusion.reference import from_reference
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from audio_enh.inference.uncertainty import UncertaintyCurve
 Audio = NDArray[np.float32]
 
 
-class EnhanceStream:
+class AlignedStream:
     """Enhances a signal in blocks of any size; made by :meth:`Enhancer.stream`.
 
     What ``process`` and ``flush`` return, put together, is as long as the input and aligned with it, and does

@@ -15,7 +15,7 @@ from audio_enh.inference.bounded import build_within
 from audio_enh.inference.pickles import read_pickle, without_compilation
 from audio_enh.inference.plain_yaml import read_yaml
 from audio_enh.models.universe import Universe
-from audio_enh.models.universe_import import COMPUTED, from_reference
+from audio_enh.models.universe.reference import COMPUTED, from_reference
 
 _CONDITION, _DECOUPLING = "condition_model.", "signal_decoupling_layer."
 _SCORES = ("_edm_model.", "score_model.")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from audio_enh.diffusion.noise import Noise, seeded_noise
-from audio_enh.diffusion.sampling import OnStep
+from audio_enh.diffusion.times import OnStep
 from audio_enh.dsp.high_pass import zero_phase_high_pass
 from audio_enh.models.base import EnhancementModel
 from audio_enh.options import DEFAULT_SAMPLING, SamplingOptions

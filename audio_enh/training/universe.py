@@ -20,12 +20,12 @@ from audio_enh.losses import WeightedLoss
 from audio_enh.losses.adversarial import discriminator_loss, feature_matching_loss, generator_loss
 from audio_enh.losses.mixture_density import mixture_nll
 from audio_enh.models.universe import Universe
-from audio_enh.models.universe_discriminators import Discriminators
+from audio_enh.models.universe.discriminators import Discriminators
 
 TargetLevel = Literal["own", "noisy"]
 
 
-class Outcome(NamedTuple):
+class NetworkOutputs(NamedTuple):
     """What the networks made of a batch.
 
     Attributes:
@@ -76,7 +76,7 @@ class UniverseObjective(nn.Module, ABC):
         """``(batch, samples)`` by the model's own sampler, as at inference."""
         return model.enhance(batch.noisy, seed=0)
 
-    def run(self, model: Universe, batch: Batch) -> Outcome:
+    def run(self, model: Universe, batch: Batch) -> NetworkOutputs:
         """One pass of both networks."""
         clean, noisy = self.signals(model, batch)
         conditions, features, latent, estimate = listen(model, noisy)
@@ -86,7 +86,7 @@ class UniverseObjective(nn.Module, ABC):
         score = model.score((made + sigma[:, None] * z)[:, None], sigma, conditions)[:, 0]
         with torch.autocast(clean.device.type, enabled=False):
             loss = (sigma[:, None] * score + z).square().mean()
-        return Outcome(loss, clean, noisy, features, latent, estimate)
+        return NetworkOutputs(loss, clean, noisy, features, latent, estimate)
 
     def signals(self, model: Universe, batch: Batch) -> tuple[Tensor, Tensor]:
         """Clean and damaged signals as the networks see them, ``(batch, samples)``."""
@@ -95,7 +95,7 @@ class UniverseObjective(nn.Module, ABC):
         return clean, model.whole_frames(model.normalise(batch.noisy))
 
     @abstractmethod
-    def total(self, model: Universe, outcome: Outcome) -> tuple[Tensor, dict[str, Tensor]]:
+    def total(self, model: Universe, outcome: NetworkOutputs) -> tuple[Tensor, dict[str, Tensor]]:
         """See :meth:`forward`."""
 
 
@@ -115,7 +115,7 @@ class UniverseLikelihood(UniverseObjective):
         times, target_level, seed: see :class:`UniverseObjective`.
     """
 
-    def total(self, model: Universe, outcome: Outcome) -> tuple[Tensor, dict[str, Tensor]]:
+    def total(self, model: Universe, outcome: NetworkOutputs) -> tuple[Tensor, dict[str, Tensor]]:
         if model.latent_head is None:
             raise ValueError("mixture densities need a model with head=mixture")
         of_signal, of_latent = model.head(outcome.features), model.latent_head(outcome.latent)
@@ -152,7 +152,7 @@ class UniverseRegression(UniverseObjective):
         self.loss = loss
         self.weight = weight
 
-    def total(self, model: Universe, outcome: Outcome) -> tuple[Tensor, dict[str, Tensor]]:
+    def total(self, model: Universe, outcome: NetworkOutputs) -> tuple[Tensor, dict[str, Tensor]]:
         estimate = outcome.estimate
         with torch.autocast(estimate.device.type, enabled=False):
             loss, parts = self.loss(estimate, outcome.clean, outcome.noisy)
@@ -189,7 +189,7 @@ class UniverseAdversarial(UniverseObjective):
         self.adversarial_weight = adversarial_weight
         self.feature_weight = feature_weight
 
-    def total(self, model: Universe, outcome: Outcome) -> tuple[Tensor, dict[str, Tensor]]:
+    def total(self, model: Universe, outcome: NetworkOutputs) -> tuple[Tensor, dict[str, Tensor]]:
         estimate = outcome.estimate
         with torch.autocast(estimate.device.type, enabled=False):
             mel_spectrogram = model.condition.input_mel.mel_spec

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from audio_enh.errors import UserError
-from audio_enh.streaming import Stream
+from audio_enh.streaming import LiveStream
 
 #: Seconds of sound that may wait; beyond, the model is left out until the stream has caught up.
 BACKLOG = 0.2
@@ -36,7 +36,7 @@ class LiveSocket:
     """Endpoint of live streams.
 
     Args:
-        models: the causal models that may be chosen, and what `Stream` takes for them.
+        models: the causal models that may be chosen, and what `LiveStream` takes for them.
         limit: streams at a time.
     """
 
@@ -67,7 +67,7 @@ class LiveSocket:
             self._open -= 1
             executor.shutdown(wait=False)
 
-    def _make_stream(self, query: Mapping[str, str]) -> Stream:
+    def _make_stream(self, query: Mapping[str, str]) -> LiveStream:
         model = self._models.get(query.get("model", ""))
         if model is None:
             raise UserError("there is no such model for live sound")
@@ -77,13 +77,13 @@ class LiveSocket:
             raise UserError("rate and block must be whole numbers") from None
         if not (8000 <= rate <= 192000 and 1 <= block <= rate):
             raise UserError("rate or block is out of range")
-        return Stream(model, sample_rate=rate, block_length=block)
+        return LiveStream(model, sample_rate=rate, block_length=block)
 
 
 class _Connection:
     """One stream and its socket."""
 
-    def __init__(self, socket: WebSocket, stream: Stream, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, socket: WebSocket, stream: LiveStream, executor: ThreadPoolExecutor) -> None:
         self._socket, self._stream, self._executor = socket, stream, executor
         self._blocks: asyncio.Queue[NDArray[np.float32]] = asyncio.Queue(READ_AHEAD)
         self._waiting = 0  # samples

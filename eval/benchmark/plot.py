@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..report.tables import BY_NAME
 from ..summary import EvaluationSummary
-from .results import Entry
+from .results import Participant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,9 @@ _COLOURS = {"model": "#2563eb", "peer": "#667085"}
 _LABEL_POINTS = 8.0
 
 
-def draw(entries: Sequence[Entry], summary: EvaluationSummary, metrics: Sequence[str], path: Path) -> bool:
+def draw(
+    entries: Sequence[Participant], summary: EvaluationSummary, metrics: Sequence[str], path: Path
+) -> bool:
     """Gain over the noisy input against real-time factor, one panel per metric, written as PNG.
 
     Args:
@@ -53,12 +55,12 @@ def draw(entries: Sequence[Entry], summary: EvaluationSummary, metrics: Sequence
     return True
 
 
-def _gain(entry: Entry, summary: EvaluationSummary, metric: str) -> bool:
+def _gain(entry: Participant, summary: EvaluationSummary, metric: str) -> bool:
     return entry.cost is not None and metric in summary.against_noisy.get(entry.system.name, {})
 
 
 def _panel(
-    figure: Figure, axes: Axes, entries: Sequence[Entry], summary: EvaluationSummary, metric: str
+    figure: Figure, axes: Axes, entries: Sequence[Participant], summary: EvaluationSummary, metric: str
 ) -> None:
     axes.set_xscale("log")
     axes.axhline(0, color="#98a2b3", lw=1)

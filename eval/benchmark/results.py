@@ -35,7 +35,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Participant:
     """A system that took part.
 
     Attributes:
@@ -68,7 +68,9 @@ def cost_of(run: Run) -> Cost | None:
     )
 
 
-def to_json(entries: Sequence[Entry], summary: EvaluationSummary, manifest: Manifest, machine: str) -> str:
+def to_json(
+    entries: Sequence[Participant], summary: EvaluationSummary, manifest: Manifest, machine: str
+) -> str:
     """Everything but the rows, which are in ``report.json``."""
     systems = []
     for entry in entries:
@@ -112,7 +114,7 @@ def to_json(entries: Sequence[Entry], summary: EvaluationSummary, manifest: Mani
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
-def to_markdown(entries: Sequence[Entry], summary: EvaluationSummary, machine: str) -> str:
+def to_markdown(entries: Sequence[Participant], summary: EvaluationSummary, machine: str) -> str:
     """The table with costs, what failed, and tables by group."""
     best = {name: _best(summary, name) for name in summary.metrics}
     head = ["", *(label(BY_NAME[name]) for name in summary.metrics)]
@@ -145,7 +147,7 @@ def to_markdown(entries: Sequence[Entry], summary: EvaluationSummary, machine: s
     return "\n\n".join(parts) + "\n"
 
 
-def overview(entries: Sequence[Entry], summary: EvaluationSummary) -> list[list[str]]:
+def overview(entries: Sequence[Participant], summary: EvaluationSummary) -> list[list[str]]:
     """Head and rows of a table for a terminal: a mean for each metric, real-time factor and latency in ms."""
     rows = [["", *(label(BY_NAME[name]) for name in summary.metrics), "RTF", "latency"]]
     costs = {entry.system.name: _costs(entry.system, entry.cost)[:2] for entry in _ranked(entries, summary)}
@@ -159,7 +161,7 @@ def overview(entries: Sequence[Entry], summary: EvaluationSummary) -> list[list[
     return rows
 
 
-def troubles(entries: Sequence[Entry], summary: EvaluationSummary) -> list[str]:
+def troubles(entries: Sequence[Participant], summary: EvaluationSummary) -> list[str]:
     """A line for each system that has no scores, or not of all files."""
     lines = [
         f"{entry.system.name}: {textwrap.shorten(entry.failure, 160)}"
@@ -174,7 +176,7 @@ def troubles(entries: Sequence[Entry], summary: EvaluationSummary) -> list[str]:
     ]
 
 
-def _ranked(entries: Sequence[Entry], summary: EvaluationSummary) -> list[Entry]:
+def _ranked(entries: Sequence[Participant], summary: EvaluationSummary) -> list[Participant]:
     """This project's models, then the peers, each as they come; without those that failed altogether."""
     present = [entry for entry in entries if entry.cost is not None and entry.system.name in summary.systems]
     return sorted(present, key=lambda entry: entry.system.kind == "peer")
@@ -217,7 +219,7 @@ def _costs(system: System, cost: Cost | None) -> list[str]:
 
 
 def _group_table(
-    entries: Sequence[Entry], summary: EvaluationSummary, groups: Mapping[str, Any], metric: str
+    entries: Sequence[Participant], summary: EvaluationSummary, groups: Mapping[str, Any], metric: str
 ) -> str:
     names = [NOISY, *(entry.system.name for entry in _ranked(entries, summary))]
     body = []

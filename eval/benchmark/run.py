@@ -16,8 +16,8 @@ from audio_enh.errors import UserError
 
 from ..choice import Material, choose_metrics
 from ..evaluation import JOURNAL, Progress, Silent, measure_set
-from ..evaluator import make_tasks, with_transcripts
 from ..manifest import make_manifest, package_versions
+from ..measuring import make_tasks, with_transcripts
 from ..metadata import Metadata, groupable, read_metadata, transcripts
 from ..outputs import check_output
 from ..pairing import Group, match_rule, pair_folders
@@ -28,7 +28,7 @@ from ..runs import Processed, System
 from ..summary import EvaluationSummary, summarise_rows
 from .environments import DEFAULT_FOLDER, Environment, InstallationFailed, prepare
 from .plot import draw
-from .results import Entry, cost_of, overview, to_json, to_markdown, troubles
+from .results import Participant, cost_of, overview, to_json, to_markdown, troubles
 from .systems import find_models, find_peers
 
 METRICS = ("pesq_wb", "estoi", "si_sdr", "dnsmos_ovrl")
@@ -78,7 +78,7 @@ class Benchmark:
         plot: the picture; None when there was nothing to draw.
     """
 
-    entries: list[Entry]
+    entries: list[Participant]
     summary: EvaluationSummary
     table: list[list[str]]
     troubles: list[str]
@@ -185,7 +185,7 @@ def _folder(request: BenchmarkRequest, system: System) -> Path:
 
 def _enhance(
     system: System, groups: Sequence[Group], request: BenchmarkRequest, tell: Progress
-) -> tuple[Entry, list[Task]]:
+) -> tuple[Participant, list[Task]]:
     folder = _folder(request, system)
     environment = Environment(Path(sys.executable), {})
     try:
@@ -210,16 +210,16 @@ def _enhance(
             system, environment.python, versions, groups, folder, on_file, again=request.time_again
         )
     except InstallationFailed as error:
-        return Entry(system, {}, failure=f"cannot be installed: {error}"), []
+        return Participant(system, {}, failure=f"cannot be installed: {error}"), []
     except LoadingFailed as error:
-        return Entry(system, environment.packages, failure=f"does not run: {error}"), []
+        return Participant(system, environment.packages, failure=f"does not run: {error}"), []
     failed = {done.file: done.error for done in run.files if done.error is not None}
-    return Entry(system, environment.packages, cost_of(run), failed_files=failed), tasks_of(
+    return Participant(system, environment.packages, cost_of(run), failed_files=failed), tasks_of(
         system, run, groups, folder
     )
 
 
-def _described(entry: Entry) -> dict[str, Any]:
+def _described(entry: Participant) -> dict[str, Any]:
     system = entry.system
     facts: dict[str, Any] = {"licence": system.licence, "source": system.source}
     if system.kind == "peer":

@@ -19,7 +19,7 @@ def load(
         model: name, folder or hub address.
         sample_rate: of what it will be given, in Hz.
         steps: of a generative model's sampler; None: as the checkpoint says.
-        live: hop by hop through :class:`audio_enh.streaming.Stream`, with ONNX Runtime where the checkpoint has
+        live: hop by hop through :class:`audio_enh.streaming.LiveStream`, with ONNX Runtime where the checkpoint has
             been exported.
     """
     return _live(model, sample_rate) if live else _offline(model, sample_rate, steps)
@@ -42,13 +42,13 @@ def _offline(model: str, sample_rate: int, steps: int | None) -> tuple[Enhance, 
 
 def _live(model: str, sample_rate: int) -> tuple[Enhance, list[str]]:
     from audio_enh.inference.catalog import WEIGHTS, find_checkpoint
-    from audio_enh.streaming import Stream, open_backend
+    from audio_enh.streaming import LiveStream, open_backend
 
     backend = open_backend(model, 1, device="cpu", threads=1)
     hop = backend.hop_length * sample_rate // backend.sample_rate
 
     def enhance(audio: NDArray[np.float32]) -> NDArray[np.float32]:
-        stream = Stream(backend, sample_rate, block_length=hop)
+        stream = LiveStream(backend, sample_rate, block_length=hop)
         padded = np.pad(audio, (0, -len(audio) % hop))[None]
         blocks = [stream.process(padded[:, at : at + hop]) for at in range(0, padded.shape[1], hop)]
         whole = np.concatenate([*blocks, stream.flush()], axis=1)[0]

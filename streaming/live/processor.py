@@ -60,7 +60,7 @@ class Latency(Protocol):
 
 
 class Engine(Protocol):
-    """What of `audio_enh.streaming.Stream` is used here."""
+    """What of `audio_enh.streaming.LiveStream` is used here."""
 
     sample_rate: int
     channels: int

@@ -63,7 +63,7 @@ def test_mistakes_are_told_before_anything_heavy_is_loaded(tmp_path: Path) -> No
         ["distort", "gone.wav", "-o", "new.wav", "--random"],
         ["data", "prepare", "folder", "gone", "-o", "new"],
         ["live", "--strength", "7"],
-        ["bench", "--threads", "x"],
+        ["live-speed", "--threads", "x"],
     ]
     code = f"""
 import sys

@@ -25,7 +25,7 @@ from tests.docs.commands import PAGES, ROOT, blocks
 from tests.mixing.test_prepare import voicebank
 
 SCRIPT = Path(sys.executable).with_name("audio-enh")
-ELSEWHERE = ("live", "bench", "doctor")
+ELSEWHERE = ("live", "live-speed", "doctor")
 SECONDS = 2
 GUIDES = [page for page in PAGES if page.parent.name != "causal-unet-16k" and any(blocks(page))]
 SCORED = ("evaluate", "--clean", "ref", "--enhanced", "out", "--metrics", "stoi,si_sdr")

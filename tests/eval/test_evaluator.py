@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from audio_enh.errors import UserError
-from audio_enh.eval import evaluator
-from audio_enh.eval.evaluator import evaluate_tasks, make_tasks
+from audio_enh.eval import measuring
 from audio_enh.eval.file_scores import measure_file
+from audio_enh.eval.measuring import evaluate_tasks, make_tasks
 from audio_enh.eval.pairing import match_rule, pair_folders
 from audio_enh.eval.rows import Journal, Row, Settings, Task
 from tests.eval.synthesis import noisy, speech, write
@@ -82,7 +82,7 @@ def test_an_interrupted_run_goes_on(tasks: list[Task], tmp_path: Path, monkeypat
         file.write('{"file": "f3", "sys')  # a line that a power cut left
     measured = []
     monkeypatch.setattr(
-        evaluator,
+        measuring,
         "measure_file",
         lambda task, settings: measured.append(task.file) or measure_file(task, settings),
     )
@@ -140,7 +140,7 @@ def die_on_f2(task: Task, settings: Settings) -> Row:
 
 
 def test_a_crash_costs_one_row(tasks: list[Task], tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(evaluator, "measure_file", die_on_f2)
+    monkeypatch.setattr(measuring, "measure_file", die_on_f2)
     rows = evaluate_tasks(tasks[:FILES], SETTINGS, tmp_path / "rows.jsonl", workers=2)
     assert [row.reason for row in rows] == [None, None, "crashed", None, None, None]
     lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
@@ -157,7 +157,7 @@ def test_an_unforeseen_exception_costs_one_row_and_is_tried_again(
     tasks: list[Task], tmp_path: Path, monkeypatch
 ) -> None:
     journal = tmp_path / "rows.jsonl"
-    monkeypatch.setattr(evaluator, "measure_file", raise_on_f2)
+    monkeypatch.setattr(measuring, "measure_file", raise_on_f2)
     rows = evaluate_tasks(tasks[:FILES], SETTINGS, journal, workers=1)
     assert [row.reason for row in rows] == [None, None, "broke_down", None, None, None]
     assert next(iter(rows[2].failures.values())).detail == "RuntimeError: nobody foresaw this"
@@ -178,7 +178,7 @@ def test_files_elsewhere_are_measured_again(tasks: list[Task], tmp_path: Path) -
 def test_environment_is_left_as_it_was(monkeypatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with evaluator.single_threaded():
+    with measuring.single_threaded():
         assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ

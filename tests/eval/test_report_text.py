@@ -98,7 +98,7 @@ def test_reading_a_report_imports_no_machinery() -> None:
         "print(*sorted(name for name in sys.modules "
         "if name in ('torch', 'soundfile', 'subprocess', 'multiprocessing', 'concurrent.futures') "
         "or name.startswith(('audio_enh.io', 'audio_enh.inference')) "
-        "or name in ['audio_enh.eval.' + each for each in ('processing', 'evaluator', 'file_scores')]))"
+        "or name in ['audio_enh.eval.' + each for each in ('processing', 'measuring', 'file_scores')]))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.split() == []

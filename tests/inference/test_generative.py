@@ -14,8 +14,8 @@ from torch import Tensor
 
 from audio_enh.diffusion.noise import mix
 from audio_enh.errors import UserError
+from audio_enh.inference.draws import GenerativeRunner
 from audio_enh.inference.enhancer import Enhancer
-from audio_enh.inference.generative import GenerativeRunner
 from audio_enh.inference.leveller import Leveller
 from audio_enh.models.diffusion import DiffusionEnhancer
 from audio_enh.options import EnhanceOptions, SamplingOptions

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from audio_enh.losses.adversarial import discriminator_loss, feature_matching_loss, generator_loss
-from audio_enh.models.universe_discriminators import Discriminators
+from audio_enh.models.universe.discriminators import Discriminators
 
 
 def test_losses_are_least_at_their_aims():

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from audio_enh.losses.mixture_density import mixture_nll
-from audio_enh.models.universe_heads import MixtureHead
+from audio_enh.models.universe.heads import MixtureHead
 
 GOLDEN = Path(__file__).parents[1] / "data" / "goldens" / "universe_mdn"
 

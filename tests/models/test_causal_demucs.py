@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from audio_enh.models.causal_demucs import CausalDemucs
 from audio_enh.models.demucs import Demucs
+from audio_enh.models.demucs.causal import CausalDemucs
 from audio_enh.models.stream_runner import StreamRunner
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from audio_enh.errors import CheckpointError
-from audio_enh.models.causal_demucs import CausalDemucs
 from audio_enh.models.demucs import Demucs
+from audio_enh.models.demucs.causal import CausalDemucs
 
 GOLDENS = Path(__file__).parents[1] / "data" / "goldens"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from audio_enh.diffusion.noise import position_noise
 from audio_enh.dsp.spectrogram import CompressedSpectrogram
 from audio_enh.models.diffusion import DiffusionEnhancer
-from audio_enh.models.lite import LiteUNet
+from audio_enh.models.diffusion.lite import LiteUNet
 from tests.diffusion.goldens import arrays
 
 LITE: dict[str, Any] = {"name": "lite", "channels": (8, 8, 8, 8), "rnn_hidden": 8, "rnn_layers": 1}

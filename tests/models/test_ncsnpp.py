@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from audio_enh.models.ncsnpp import NCSNpp, downsample, upsample
-from audio_enh.models.ncsnpp_import import from_reference
+from audio_enh.models.diffusion.ncsnpp import NCSNpp, downsample, upsample
+from audio_enh.models.diffusion.reference import from_reference
 from tests.diffusion.goldens import arrays, weights
 
 SMALL = {"channels": 8, "multipliers": (1, 2, 2), "blocks": 1, "attention_bins": (64,)}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_enh.models.sinc import Downsample2, Upsample2, half_sample_kernel
+from audio_enh.models.demucs.sinc import Downsample2, Upsample2, half_sample_kernel
 
 LENGTH = 4000
 EDGE = 200  # samples of the higher rate near the ends, where the tone begins and stops

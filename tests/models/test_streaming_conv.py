@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audio_enh.models.streaming_conv import conv_step, conv_transpose_step, conv_transpose_tail
+from audio_enh.models.demucs.streaming_conv import conv_step, conv_transpose_step, conv_transpose_tail
 
 SHAPES = [(8, 4), (4, 4), (5, 2), (3, 1), (1, 1)]
 

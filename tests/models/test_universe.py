@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from audio_enh.models.universe import Universe
-from audio_enh.models.universe_mel import MelSpectrogram
+from audio_enh.models.universe.mel import MelSpectrogram
 from audio_enh.options import SamplingOptions
 
 SMALL = {"channels": 2, "mel_bands": 16, "embedding_features": 4, "embedding_dimensions": 16}

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from audio_enh.models.universe_heads import AliasFreeSnake, DecouplingHead
+from audio_enh.models.universe.heads import AliasFreeSnake, DecouplingHead
 
 
 def test_is_snake_between_two_resamplings():

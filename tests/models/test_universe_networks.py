@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from audio_enh.models.universe_blocks import BinomialFilter, Downsampling
-from audio_enh.models.universe_condition import ConditionNetwork
-from audio_enh.models.universe_import import from_reference
-from audio_enh.models.universe_mel import MelSpectrogram, mel_filters
-from audio_enh.models.universe_score import ScoreNetwork
+from audio_enh.models.universe.blocks import BinomialFilter, Downsampling
+from audio_enh.models.universe.condition import ConditionNetwork
+from audio_enh.models.universe.mel import MelSpectrogram, mel_filters
+from audio_enh.models.universe.reference import from_reference
+from audio_enh.models.universe.score import ScoreNetwork
 
 GOLDENS = Path(__file__).parents[1] / "data" / "goldens"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from audio_enh.models.causal_demucs import CausalDemucs
 from audio_enh.models.causal_unet import CausalUNet
+from audio_enh.models.demucs.causal import CausalDemucs
 
 
 def small_unet(dual_path: tuple[int, ...] = ()) -> CausalUNet:

@@ -14,7 +14,7 @@ from audio_enh.errors import CheckpointError, UserError
 from audio_enh.inference.catalog import DEFAULT_MODEL, ONNX, WEIGHTS, find_checkpoint
 from audio_enh.inference.checkpoint import save_checkpoint
 from audio_enh.models.demucs import Demucs
-from audio_enh.streaming import Stream, open_backend
+from audio_enh.streaming import LiveStream, open_backend
 from audio_enh.streaming.backend import exported
 from audio_enh.streaming.export import bundled_recordings, export_onnx, run_hops
 from audio_enh.streaming.onnx_backend import OnnxBackend
@@ -197,9 +197,9 @@ def test_a_file_of_other_origin_is_refused(tmp_path):
     path = tmp_path / "other.onnx"
     onnx.save(model, str(path))
     with pytest.raises(CheckpointError, match="audio-enh export"):
-        Stream(path)
+        LiveStream(path)
     with pytest.raises(CheckpointError, match="does not exist"):
-        Stream(tmp_path / "missing.onnx")
+        LiveStream(tmp_path / "missing.onnx")
 
 
 def test_what_does_not_fit_is_said():
@@ -215,8 +215,8 @@ def test_what_does_not_fit_is_said():
 
 PROGRAM = """
 import sys, numpy as np
-from audio_enh.streaming import Stream
-stream = Stream(sample_rate=48000, channels=2, block_length=480)
+from audio_enh.streaming import LiveStream
+stream = LiveStream(sample_rate=48000, channels=2, block_length=480)
 out = stream.process(np.zeros((2, 480), np.float32))
 assert stream.backend.name == "onnx" and out.shape == (2, 480)
 assert "torch" not in sys.modules and "soundfile" not in sys.modules, "slow to start"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audio_enh.errors import UserError
-from audio_enh.streaming import BatchedStream, Stream
+from audio_enh.streaming import BatchedStream, LiveStream
 from audio_enh.streaming.export import export_onnx
 from tests.streaming.models import small_unet
 
@@ -14,7 +14,7 @@ def noise(rows: int, samples: int, seed: int = 0) -> np.ndarray:
 
 
 def alone(model, audio: np.ndarray, rate: int, block: int, **options) -> np.ndarray:
-    stream = Stream(model, rate, block_length=block, **options)
+    stream = LiveStream(model, rate, block_length=block, **options)
     blocks = [audio[None, start : start + block] for start in range(0, len(audio), block)]
     return np.concatenate([stream.process(each)[0] for each in blocks])
 

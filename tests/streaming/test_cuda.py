@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from audio_enh.inference.checkpoint import load_model
-from audio_enh.streaming import BatchedStream, Stream, open_backend
+from audio_enh.streaming import BatchedStream, LiveStream, open_backend
 from audio_enh.streaming.export import bundled_recordings, run_hops
 from audio_enh.streaming.torch_backend import TorchBackend
 from tests.streaming.models import small_demucs, small_unet
@@ -59,7 +59,7 @@ def test_the_shipped_model_agrees_on_speech():
 def test_streams_at_other_rates_come_and_go():
     model = small_unet()
     audio = noise(2, 48000)
-    stream = Stream(model, 48000, block_length=480)
+    stream = LiveStream(model, 48000, block_length=480)
     expected = np.concatenate([stream.process(audio[:1, i : i + 480]) for i in range(0, 48000, 480)], axis=1)
     calls = BatchedStream(8, model.to("cuda"), 48000, block_length=480)
     row = calls.join()

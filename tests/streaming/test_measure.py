@@ -1,12 +1,12 @@
-"""``audio-enh bench`` and what it measures."""
+"""``audio-enh live-speed`` and what it measures."""
 
 import json
 
 import numpy as np
 import pytest
 
-from audio_enh.cli import bench, run
-from audio_enh.streaming import Stream
+from audio_enh.cli import live_speed, run
+from audio_enh.streaming import LiveStream
 from audio_enh.streaming.measure import Measured, Timing, impulse_delay, most_streams, time_hops
 from tests.inference.conftest import FirModel
 
@@ -45,7 +45,7 @@ class Slow:
 @pytest.mark.parametrize("delay", [0, 37, 160])
 @pytest.mark.parametrize("taps", [(1.0,), (-0.3, 0.0, 0.0, 0.9)])
 def test_the_delay_is_that_of_the_impulse_response(rate, delay, taps):
-    stream = Stream(FirModel(taps, delay=delay), rate)
+    stream = LiveStream(FirModel(taps, delay=delay), rate)
     rng = np.random.default_rng(0)
     audio = 0.1 * rng.standard_normal(rate)
     extra = int(np.argmax(np.abs(taps))) * rate / 16000
@@ -78,7 +78,7 @@ def test_the_number_of_streams_is_the_largest_that_holds(clock):
 
 
 def test_bench_tells_programs(capsys):
-    assert run(["bench", "--seconds", "0.2", "--json", "--threads", "1"]) == 0
+    assert run(["live-speed", "--seconds", "0.2", "--json", "--threads", "1"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert {(row["backend"], row["model"]) for row in report["rows"]} >= {
         ("onnx", "causal-unet-16k"),
@@ -94,7 +94,7 @@ def test_bench_tells_programs(capsys):
 
 
 def test_bench_tells_people(capsys):
-    assert run(["bench", "--seconds", "0.2", "--backend", "onnx"]) == 0
+    assert run(["live-speed", "--seconds", "0.2", "--backend", "onnx"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "This machine can" in out
     assert "causal-unet-16k" in out
@@ -110,11 +110,13 @@ def test_bench_tells_people(capsys):
     ],
 )
 def test_bench_recommends_the_default_model_where_it_runs_with_ease(default, small, recommended):
-    def row(model: str, seconds: float) -> bench.Row:
+    def row(model: str, seconds: float) -> live_speed.Row:
         timing = Timing(0.01, seconds, seconds, seconds, seconds)
-        return bench.Row(model, "onnx", "cpu", 1, Measured(timing, timing, 0.03, 0.013, 0.013), None, None)
+        return live_speed.Row(
+            model, "onnx", "cpu", 1, Measured(timing, timing, 0.03, 0.013, 0.013), None, None
+        )
 
-    assert recommended in bench._verdict([row("causal-unet-16k", default), row("small", small)])
+    assert recommended in live_speed._verdict([row("causal-unet-16k", default), row("small", small)])
 
 
 @pytest.mark.parametrize(
@@ -123,10 +125,10 @@ def test_bench_recommends_the_default_model_where_it_runs_with_ease(default, sma
 def test_bench_does_not_take_late_frames_for_a_slow_machine(busy, said):
     """Other programs took the processor in one frame of a hundred; live audio runs all the same."""
     timing = Timing(0.01, 0.01 * busy, 0.008, 0.03, 0.01 * busy)
-    row = bench.Row(
+    row = live_speed.Row(
         "causal-unet-16k", "onnx", "cpu", 1, Measured(timing, timing, 0.03, 0.013, 0.013), None, None
     )
-    verdict = bench._verdict([row])
+    verdict = live_speed._verdict([row])
     assert said in verdict
     assert f"{100 * busy:.0f} % of the time" in verdict
 
@@ -143,7 +145,7 @@ def test_bench_does_not_take_late_frames_for_a_slow_machine(busy, said):
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments, message, capsys):
-    assert run(["bench", *arguments]) == 2
+    assert run(["live-speed", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import audio_enh
-from audio_enh.diffusion.central_times import CentralTimes
+from audio_enh.diffusion.training_times import CentralTimes
 from audio_enh.distortions.damage import CHAIN, ROUND
 from audio_enh.errors import UserError
 from audio_enh.losses.mixture_density import mixture_nll

@@ -10,7 +10,7 @@ import soxr
 from scipy import signal
 
 from audio_enh.eval.arrays import evaluate_arrays
-from audio_enh.streaming import Stream
+from audio_enh.streaming import LiveStream
 from tests.web.conftest import SAMPLES
 
 MODEL = "causal-unet-16k"
@@ -37,7 +37,7 @@ def test_the_socket_gives_what_the_stream_gives_and_it_is_better(server):
     clean, _ = soundfile.read(SAMPLES / "clean" / "rain.flac")
     noisy48 = soxr.resample(noisy, rate, 48000)
     noisy48 = np.pad(noisy48, (0, -len(noisy48) % 480 + 4800))
-    stream = Stream(MODEL, sample_rate=48000, block_length=480)
+    stream = LiveStream(MODEL, sample_rate=48000, block_length=480)
     with connect(server) as socket:
         told = json.loads(socket.recv(timeout=60))
         assert told["latency"] == stream.latency_samples

@@ -9,7 +9,7 @@ import pytest
 
 import audio_enh
 from audio_enh.io import read_audio, write_audio
-from audio_enh.streaming import Stream
+from audio_enh.streaming import LiveStream
 
 from .conftest import RATE, correlation, correlation_by_pieces, lag, noisy_speech
 
@@ -52,7 +52,7 @@ def test_from_microphone_to_ears_and_files(server, live, tmp_path):
     out, _ = read_audio(tmp_path / "out.wav")
     assert rate == RATE
     assert raw.shape == out.shape
-    stream = Stream(None, RATE, 1, block_length=480)
+    stream = LiveStream(None, RATE, 1, block_length=480)
     np.testing.assert_allclose(out, stream.process(raw), atol=2e-4)  # recorded with 16 bits
     # And what the model makes of it, by another way.
     early = round(stream.latency.resampler_in)  # by which the model's frames lie earlier live

@@ -18,7 +18,7 @@ import soxr
 
 import audio_enh
 from audio_enh.io import read_audio, write_audio
-from audio_enh.streaming import Stream
+from audio_enh.streaming import LiveStream
 
 from .conftest import RATE, correlation, correlation_by_pieces, lag
 
@@ -61,7 +61,7 @@ def test_soak(server, live, tmp_path):
 
     raw, _ = read_audio(tmp_path / "in.wav")
     online = read_audio(tmp_path / "out.wav")[0][0]
-    stream = Stream(None, RATE, 1, block_length=480)
+    stream = LiveStream(None, RATE, 1, block_length=480)
     # Live, the model's frames lie so much earlier in the signal.
     early = round(stream.latency.resampler_in)
     offline = audio_enh.load(device="cpu").enhance(np.pad(raw[0], (early, 0)), RATE)[early:]

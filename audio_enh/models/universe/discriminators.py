@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_enh.models.universe_blocks import normalised
+from audio_enh.models.universe.blocks import normalised
 
 _SLOPE = 0.1
 

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from audio_enh.diffusion.consistent_annealing import geometric_sigma, sample_consistently
 from audio_enh.diffusion.noise import Noise, position_noise
-from audio_enh.diffusion.sampling import OnStep, tell
+from audio_enh.diffusion.times import OnStep, tell
 from audio_enh.models.generative import GenerativeModel
-from audio_enh.models.universe_condition import ConditionNetwork
-from audio_enh.models.universe_heads import DecouplingHead, Head, MaskingHead, MixtureHead
-from audio_enh.models.universe_score import EmbeddingKind, ScoreNetwork
+from audio_enh.models.universe.condition import ConditionNetwork
+from audio_enh.models.universe.heads import DecouplingHead, Head, MaskingHead, MixtureHead
+from audio_enh.models.universe.score import EmbeddingKind, ScoreNetwork
 from audio_enh.options import DEFAULT_SAMPLING, SamplingOptions
 
 HeadKind = Literal["mixture", "decoupling", "masking"]

@@ -1,4 +1,4 @@
-"""``audio-enh bench``: which model this machine can run live, and with what head-room."""
+"""``audio-enh live-speed``: which model this machine can run live, and with what head-room."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAST_FREE = 0.8
 
 
 @dataclass(frozen=True)
-class Row:
+class SpeedRow:
     """One line of the table."""
 
     model: str
@@ -36,7 +36,7 @@ class Row:
     streams_timing: Timing | None = None
 
 
-def bench(
+def live_speed(
     models: Annotated[
         list[str] | None,
         typer.Argument(
@@ -134,7 +134,9 @@ def _backends(backend: str, device: str) -> list[BackendName]:
     return ["onnx" if backend == "onnx" else "torch"]
 
 
-def _measure(name: str, kind: BackendName, device: str, threads: int, seconds: float, streams: bool) -> Row:
+def _measure(
+    name: str, kind: BackendName, device: str, threads: int, seconds: float, streams: bool
+) -> SpeedRow:
     from audio_enh.dsp.resample import resample
     from audio_enh.streaming.backend import Backend, open_backend
     from audio_enh.streaming.export import bundled_recordings
@@ -146,10 +148,10 @@ def _measure(name: str, kind: BackendName, device: str, threads: int, seconds: f
     _, noisy, _, rate = bundled_recordings()[0]
     measured = measure(opened(1), resample(noisy, rate, DEVICE_RATE), seconds)
     count, timing = most_streams(opened, min(seconds, 1.0)) if streams else (None, None)
-    return Row(name, kind, device, threads, measured, count, timing)
+    return SpeedRow(name, kind, device, threads, measured, count, timing)
 
 
-def _print_table(console: Console, rows: list[Row]) -> None:
+def _print_table(console: Console, rows: list[SpeedRow]) -> None:
     from rich.table import Table
 
     from audio_enh.streaming.measure import DEVICE_RATE
@@ -184,13 +186,13 @@ def _print_table(console: Console, rows: list[Row]) -> None:
     console.print(note, style="dim", highlight=False)
 
 
-def _where(row: Row) -> str:
+def _where(row: SpeedRow) -> str:
     if row.device != "cpu":
         return f"{row.backend}, {row.device}"
     return f"{row.backend}, {row.threads} thread{'s' * (row.threads > 1)}"
 
 
-def _verdict(rows: list[Row]) -> str:
+def _verdict(rows: list[SpeedRow]) -> str:
     """One plain sentence, about the default model if it runs comfortably, else about the fastest."""
     from audio_enh.inference.catalog import DEFAULT_MODEL
 
@@ -223,7 +225,7 @@ def _ms(seconds: float, digits: int) -> str:
     return f"{round(1000 * seconds, digits):g}"
 
 
-def _as_dict(row: Row) -> dict[str, Any]:
+def _as_dict(row: SpeedRow) -> dict[str, Any]:
     measured = row.measured
     return {
         "model": row.model,

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from audio_enh.errors import CheckpointError
 from audio_enh.models.base import EnhancementModel
+from audio_enh.models.demucs.sinc import Downsample2, Upsample2
 from audio_enh.models.level import RunningLevel
-from audio_enh.models.sinc import Downsample2, Upsample2
 
 Normalize = Literal["none", "utterance", "running"]
 

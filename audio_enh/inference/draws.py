@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from audio_enh.diffusion.noise import mix
-from audio_enh.diffusion.sampling import OnStep
+from audio_enh.diffusion.times import OnStep
 from audio_enh.dsp.high_pass import ZeroPhaseHighPass
 from audio_enh.errors import UserError
 from audio_enh.inference.leveller import Leveller

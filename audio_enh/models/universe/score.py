@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from audio_enh.models.universe_blocks import (
+from audio_enh.models.universe.blocks import (
     HALF_POWER,
     ConvBlock,
     DownBlock,

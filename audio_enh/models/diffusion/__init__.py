@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from audio_enh import registry
 from audio_enh.diffusion.noise import Noise, position_noise
 from audio_enh.diffusion.samplers import SAMPLERS, samplers_for
-from audio_enh.diffusion.sampling import OnStep
 from audio_enh.diffusion.sdes import PROCESSES, Process, over_items
+from audio_enh.diffusion.times import OnStep
 from audio_enh.dsp.spectrogram import CompressedSpectrogram
 from audio_enh.models.base import with_defaults
+from audio_enh.models.diffusion.lite import LiteUNet
+from audio_enh.models.diffusion.ncsnpp import NCSNpp
 from audio_enh.models.generative import GenerativeModel, LevelKind
-from audio_enh.models.lite import LiteUNet
-from audio_enh.models.ncsnpp import NCSNpp
 from audio_enh.options import DEFAULT_SAMPLING, SamplingOptions
 
 #: What a checkpoint calls the backbones.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from audio_enh.models.ncsnpp import Attention, NCSNpp, ResidualBlock, TimeEmbedding
+from audio_enh.models.diffusion.ncsnpp import Attention, NCSNpp, ResidualBlock, TimeEmbedding
 
 _BLOCK = {
     "GroupNorm_0": "norm_in",

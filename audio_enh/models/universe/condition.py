@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from audio_enh.models.universe_blocks import (
+from audio_enh.models.universe.blocks import (
     HALF_POWER,
     ConvBlock,
     DownBlock,
@@ -16,7 +16,7 @@ from audio_enh.models.universe_blocks import (
     check_frames,
     normalised,
 )
-from audio_enh.models.universe_mel import MelSpectrogram
+from audio_enh.models.universe.mel import MelSpectrogram
 
 
 class MelAdapter(nn.Module):

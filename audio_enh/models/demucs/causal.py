@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from audio_enh.errors import CheckpointError
 from audio_enh.models.base import CausalModel, State
 from audio_enh.models.demucs import Demucs, reference_arguments
+from audio_enh.models.demucs.streaming_conv import conv_step, conv_transpose_step, conv_transpose_tail
 from audio_enh.models.level import hold
-from audio_enh.models.streaming_conv import conv_step, conv_transpose_step, conv_transpose_tail
 
 
 class CausalDemucs(Demucs, CausalModel):

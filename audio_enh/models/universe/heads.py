@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_enh.models.universe_blocks import PReLUConv
+from audio_enh.models.universe.blocks import PReLUConv
 
 
 class Mixture(NamedTuple):
