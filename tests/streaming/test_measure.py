@@ -110,9 +110,9 @@ def test_bench_tells_people(capsys):
     ],
 )
 def test_bench_recommends_the_default_model_where_it_runs_with_ease(default, small, recommended):
-    def row(model: str, seconds: float) -> live_speed.Row:
+    def row(model: str, seconds: float) -> live_speed.SpeedRow:
         timing = Timing(0.01, seconds, seconds, seconds, seconds)
-        return live_speed.Row(
+        return live_speed.SpeedRow(
             model, "onnx", "cpu", 1, Measured(timing, timing, 0.03, 0.013, 0.013), None, None
         )
 
@@ -125,7 +125,7 @@ def test_bench_recommends_the_default_model_where_it_runs_with_ease(default, sma
 def test_bench_does_not_take_late_frames_for_a_slow_machine(busy, said):
     """Other programs took the processor in one frame of a hundred; live audio runs all the same."""
     timing = Timing(0.01, 0.01 * busy, 0.008, 0.03, 0.01 * busy)
-    row = live_speed.Row(
+    row = live_speed.SpeedRow(
         "causal-unet-16k", "onnx", "cpu", 1, Measured(timing, timing, 0.03, 0.013, 0.013), None, None
     )
     verdict = live_speed._verdict([row])
