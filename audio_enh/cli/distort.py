@@ -93,7 +93,7 @@ def distort(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Damage recordings: 55 distortions, by name or at random.
+    """Damage recordings by distortions, by name or at random.
 
     Outputs keep the sample rate, channels, length and sample format of the inputs and are not delayed: an input is
     the clean reference of its output. What would go beyond full scale is turned down as a whole, and the gain is

@@ -1,4 +1,4 @@
-"""Damage done to speech: 55 distortions in ten families, chains of them, and random chains for training.
+"""Damage done to speech: distortions in ten families, chains of them, and random chains for training.
 
 After Serra et al. 2022 (arXiv 2206.03065). A distortion is a frozen dataclass of its parameters::
 

@@ -1,4 +1,4 @@
-"""The 55 distortions in their ten families, with the weights of the random chain."""
+"""The distortions in their ten families, with the weights of the random chain."""
 
 from __future__ import annotations
 

@@ -124,6 +124,11 @@ class FullBandUNet(SkipsSilence):
 
     def hear_parts(self, audio: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """:meth:`hear`, what the U-Net made of the lower part and the bands above it apart."""
+        enhanced, bands, state = self.hear_bands(audio, state)
+        return enhanced, bands.sum(dim=1), state
+
+    def hear_bands(self, audio: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """:meth:`hear_parts` with the bands one by one, ``(batch, bands, samples)``."""
         past, past_low, past_rest, waiting, before, *others = state
         layers = self._layers()
         memories, low_state = others[: len(layers)], tuple(others[len(layers) :])
@@ -151,7 +156,7 @@ class FullBandUNet(SkipsSilence):
         earlier = torch.cat([before[:, :, None], after[:, :, :-1]], dim=2)
         rise = self._rise(after)
         faded = earlier[..., None] + (after - earlier)[..., None] * rise
-        upper = (delayed * faded).sum(dim=1).flatten(1)
+        upper = (delayed * faded).flatten(2)
         state = (
             audio[:, samples:],
             both[:, :, both.shape[2] - past_low.shape[2] :],
@@ -162,6 +167,20 @@ class FullBandUNet(SkipsSilence):
             *low_state,
         )
         return enhanced, upper, state
+
+    def upper_bands(self, audio: Tensor) -> Tensor:
+        """The bands above the U-Net's, which :meth:`hear_bands` multiplies by gains, ``(batch, bands, samples)``, with
+        the delay that they have in its output.
+
+        Args:
+            audio: ``(batch, samples)``, from the beginning.
+        """
+        samples = audio.shape[1]
+        padded = F.pad(audio, (2 * self.half_length, 0))
+        lower = F.conv1d(padded[:, None], self.split, stride=self.ratio)
+        passed = F.conv1d(F.pad(lower, (self.join.shape[2] - 1, 0)), self.join).transpose(1, 2).flatten(1)
+        rest = F.pad(padded[:, :samples] - passed, (2 * self.half_band_length + self.wait, 0))
+        return F.conv1d(rest[:, None], self.divide)[:, :, :samples]
 
     def _rise(self, like: Tensor) -> Tensor:
         place = (torch.arange(self.hop_length, device=like.device) + 0.5) * (math.pi / 2 / self.hop_length)

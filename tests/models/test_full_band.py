@@ -97,3 +97,17 @@ def test_arguments_of_the_lower_part_are_completed():
 def test_hops_too_short_for_the_filters_are_refused():
     with pytest.raises(ValueError, match="too short"):
         FullBandUNet({**LOW, "hop_length": 8, "window_length": 64})
+
+
+def test_upper_bands_are_what_the_gains_multiply():
+    model = through(small())
+    audio = noise(4 * model.hop_length, seed=3)
+    with torch.no_grad():
+        _, upper, _ = model.hear_bands(audio, model.init_hearing(audio.shape[0]))
+        # The very first gain rises from the state's 0.
+        torch.testing.assert_close(
+            upper[..., model.hop_length :],
+            model.upper_bands(audio)[..., model.hop_length :],
+            atol=1e-5,
+            rtol=0,
+        )

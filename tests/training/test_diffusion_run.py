@@ -33,7 +33,7 @@ def diffusion_run(tmp_path_factory, debug_run):
     out = tmp_path_factory.mktemp("diffusion")
     cache = f"data.cache={debug_run / 'cache'}"
     # Own states and importance-sampled times, so that their random numbers and memory are in it as well.
-    switches = ["objective.states.own=0.5", "+times=importance", "objective.states.times.bins=2"]
+    switches = ["objective.states.own=0.5", "times=importance", "objective.states.times.bins=2"]
     common = [DEBUG, *SMALL, cache, *switches]
     recipes.train([*common, f"out={out / 'whole'}", f"export={out / 'model'}"])
     recipes.train([*common, f"out={out / 'broken'}", "+trainer.max_epochs=1"])

@@ -87,7 +87,7 @@ def test_experiment_takes_a_step(name, small_network):
 
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g in ("times", "weights") for n in names(g)])
 def test_switches_compose(group, name):
-    objective = hydra.utils.instantiate(composed("experiment=sgmse_lite", f"+{group}={name}").objective)
+    objective = hydra.utils.instantiate(composed("experiment=sgmse_lite", f"{group}={name}").objective)
     switch = objective.states.times if group == "times" else objective.debiasing
     assert name.replace("_", "") in type(switch).__name__.lower() or name == "debiased"
 
