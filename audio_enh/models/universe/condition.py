@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from audio_enh.models.bidirectional_gru import BidirectionalGRU
 from audio_enh.models.universe.blocks import (
     HALF_POWER,
     ConvBlock,
@@ -14,6 +15,8 @@ from audio_enh.models.universe.blocks import (
     Downsampling,
     UpBlock,
     check_frames,
+    laid_out_as,
+    lay_out,
     normalised,
 )
 from audio_enh.models.universe.mel import MelSpectrogram
@@ -61,7 +64,7 @@ class ConditionEncoder(nn.Module):
             Downsampling(channels * 2**i, latent, math.prod(rates[i:]), weight_normalised)
             for i in range(levels - 1)
         )
-        self.gru = nn.GRU(latent, latent // 2, num_layers=2, bidirectional=True, batch_first=True)
+        self.gru = BidirectionalGRU(latent, latent // 2, layers=2)
         self.conv_block1 = ConvBlock(latent, weight_normalised)
         self.conv_block2 = ConvBlock(latent, weight_normalised)
 
@@ -78,8 +81,8 @@ class ConditionEncoder(nn.Module):
         parts.append(x)
         latent = sum(parts[1:], start=parts[0]) / math.sqrt(len(parts))
         latent, _ = self.conv_block1(latent)
-        recurrent, _ = self.gru(latent.transpose(1, 2))
-        latent, _ = self.conv_block2((recurrent.transpose(1, 2) + latent) * HALF_POWER)
+        recurrent = laid_out_as(latent, self.gru.read(latent.transpose(1, 2)).transpose(1, 2))
+        latent, _ = self.conv_block2((recurrent + latent) * HALF_POWER)
         return latent
 
 
@@ -134,6 +137,7 @@ class ConditionNetwork(nn.Module):
         mel_exponent: float = 1.0,
     ):
         super().__init__()
+        self.channels = channels
         self.rate = math.prod(rates)
         self.latent_channels = channels * 2 ** len(rates)
         mel = MelSpectrogram(mel_sample_rate or sample_rate, self.rate, mel_bands, exponent=mel_exponent)
@@ -153,6 +157,7 @@ class ConditionNetwork(nn.Module):
             latent representation, ``(batch, latent_channels, frames)``.
         """
         check_frames(audio.shape[2], self.rate)
-        latent = self.encoder(self.input_conv(audio), self.input_mel(audio))
+        features, mel = (lay_out(x, self.channels) for x in (self.input_conv(audio), self.input_mel(audio)))
+        latent = self.encoder(features, mel)
         features, conditions = self.decoder(latent)
         return conditions, features, latent

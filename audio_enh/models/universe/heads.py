@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -161,29 +161,64 @@ class AliasFreeSnake(nn.Module):
     up: Tensor
     down: Tensor
 
+    # Frames that the filters make in one matrix product, from as many and those that the taps reach.
+    block = 16
+
     def __init__(self, channels: int):
         super().__init__()
         self.log_alpha = nn.Parameter(torch.zeros(channels))
         # Even output samples of the interpolation lie on input samples, odd ones between two.
         reach = torch.arange(-7, 9, dtype=torch.float64)
-        self.register_buffer(
-            "up", torch.stack([_low_pass(reach - k / 2, 1) for k in (0, 1)]), persistent=False
-        )
-        reach = torch.arange(-13, 14, dtype=torch.float64)
-        self.register_buffer("down", _low_pass(reach, 2)[None], persistent=False)
+        interpolation = torch.stack([_low_pass(reach - k / 2, 1) for k in (0, 1)])
+        decimation = _low_pass(torch.arange(-13, 14, dtype=torch.float64), 2)[None]
+        self.register_buffer("up", _shifted(interpolation, self.block, 1), persistent=False)
+        self.register_buffer("down", _shifted(decimation, self.block, 2), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, channels, samples)`` to the same."""
-        batch, channels, samples = x.shape
-        alone = x.reshape(batch * channels, 1, samples)
-        doubled = F.conv1d(F.pad(alone, (7, 8)), self.up[:, None].to(x.dtype))
-        doubled = doubled.transpose(1, 2).reshape(batch, channels, 2 * samples)
-        alpha = self.log_alpha.exp()[:, None]
-        doubled = doubled + (alpha * doubled).sin().square() / alpha
-        alone = F.pad(doubled.reshape(batch * channels, 1, -1), (13, 13))
-        return F.conv1d(alone, self.down[:, None].to(x.dtype), stride=2).reshape(batch, channels, -1)[
-            :, :, :samples
-        ]
+        samples = x.shape[2]
+        rest = -samples % self.block
+        around = F.pad(x, (7, 8 + rest)).unfold(2, self.up.shape[0], self.block)
+        doubled = _Snake.apply((around @ self.up.to(x.dtype)).flatten(2), self.log_alpha)
+        if rest:  # what is beyond the end does not count
+            doubled = doubled[..., : 2 * samples]
+        around = F.pad(doubled, (13, 13 + 2 * rest)).unfold(2, self.down.shape[0], 2 * self.block)
+        return (around @ self.down.to(doubled.dtype)).flatten(2)[..., :samples]
+
+
+class _Snake(torch.autograd.Function):
+    """The activation and its gradient in as few passes over memory as may be."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, log_alpha: Tensor) -> Tensor:
+        alpha = log_alpha.exp()[:, None]
+        y = (alpha * x).sin_().square_().div_(alpha).add_(x)
+        ctx.save_for_backward(x, y, alpha)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, y, alpha = ctx.saved_tensors
+        # dy/dx = 1 + sin(2 a x); dy/d(log a) = x sin(2 a x) - sin^2(a x) / a = x dy/dx - y
+        of_x = (2 * alpha * x).sin_().add_(1).mul_(grad)
+        of_alpha = (of_x * x).addcmul_(grad, y, value=-1).sum(dim=(0, 2))
+        return of_x.to(x.dtype), of_alpha
+
+
+def _shifted(taps: Tensor, count: int, stride: int) -> Tensor:
+    """Filters as a matrix that makes ``count`` outputs of each, one after another, ``stride`` inputs apart.
+
+    Args:
+        taps: ``(filters, length)``.
+
+    Returns:
+        ``(inputs, count * filters)``.
+    """
+    filters, length = taps.shape
+    matrix = taps.new_zeros((count - 1) * stride + length, count, filters)
+    for i in range(count):
+        matrix[i * stride : i * stride + length, i] = taps.T
+    return matrix.flatten(1)
 
 
 def _low_pass(time: Tensor, factor: int) -> Tensor:

@@ -9,13 +9,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from audio_enh.models.bidirectional_gru import BidirectionalGRU
 from audio_enh.models.universe.blocks import (
     HALF_POWER,
     ConvBlock,
     DownBlock,
+    PReLU,
     PReLUConv,
     UpBlock,
     check_frames,
+    convolve,
+    laid_out_as,
+    lay_out,
     normalised,
 )
 
@@ -28,7 +33,7 @@ class LinearPReLU(nn.Module):
     def __init__(self, in_features: int, out_features: int):
         super().__init__()
         self.lin = nn.Linear(in_features, out_features)
-        self.prelu = nn.PReLU()
+        self.prelu = PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.prelu(self.lin(x))
@@ -109,7 +114,7 @@ class ScoreEncoder(nn.Module):
         self.cond_proj = nn.ModuleList(
             normalised(nn.Linear(embedding, 2 * width), weight_normalised) for width in widths
         )
-        self.gru = nn.GRU(widths[-1], widths[-1] // 2, bidirectional=True, batch_first=True)
+        self.gru = BidirectionalGRU(widths[-1], widths[-1] // 2)
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, list[Tensor]]:
         """``(batch, channels, samples)`` and the embedding to the latent ``(batch, latent, frames)`` and what each
@@ -122,8 +127,7 @@ class ScoreEncoder(nn.Module):
                 x, _ = block(x, projection(noise))
                 skip = x
             skips.append(skip)
-        x, _ = self.gru(x.transpose(1, 2))
-        return x.transpose(1, 2), skips
+        return laid_out_as(x, self.gru.read(x.transpose(1, 2)).transpose(1, 2)), skips
 
 
 class ScoreDecoder(nn.Module):
@@ -170,7 +174,11 @@ class ScoreDecoder(nn.Module):
         for block, of_noise, of_signal, condition, skip in levels:
             if isinstance(block, UpBlock):
                 x = block.rate_change_conv(x)
-            x, _ = block((x + skip) * HALF_POWER, of_noise(noise), of_signal(condition))
+            x, _ = block(
+                (x + skip) * HALF_POWER,
+                of_noise(noise),
+                convolve(condition, of_signal.weight, of_signal.bias),
+            )
         return x
 
 
@@ -198,6 +206,7 @@ class ScoreNetwork(nn.Module):
         antialiasing: bool = False,
     ):
         super().__init__()
+        self.channels = channels
         self.rate = math.prod(rates)
         self.sigma_block: nn.Module
         if embedding == "fourier":
@@ -210,7 +219,7 @@ class ScoreNetwork(nn.Module):
         size = (channels, rates, embedding_dimensions, weight_normalised, antialiasing)
         self.encoder = ScoreEncoder(*size)
         self.decoder = ScoreDecoder(*size)
-        self.prelu = nn.PReLU()
+        self.prelu = PReLU()
         self.output_conv = PReLUConv(channels, 1, 3, weight_normalised)
 
     def forward(self, x: Tensor, sigma: Tensor, conditions: Sequence[Tensor]) -> Tensor:
@@ -223,6 +232,6 @@ class ScoreNetwork(nn.Module):
         """
         check_frames(x.shape[2], self.rate)
         noise = self.sigma_block(sigma.log10())
-        latent, skips = self.encoder(self.input_conv(x), noise)
+        latent, skips = self.encoder(lay_out(self.input_conv(x), self.channels), noise)
         features = self.decoder(latent, noise, conditions, skips)
         return self.output_conv(self.prelu(features))
