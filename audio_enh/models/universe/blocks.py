@@ -47,6 +47,14 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int 
     return F.conv2d(x.unsqueeze(2), weight.unsqueeze(2), bias, padding=padding, groups=groups).squeeze(2)
 
 
+def convolve_by(layer: nn.Module, x: Tensor) -> Tensor:
+    """What a convolution's layer makes of ``x``, in the same layout."""
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, Tensor)
+    assert isinstance(bias, Tensor)
+    return convolve(x, weight, bias)
+
+
 class PReLU(nn.PReLU):
     """With one slope for all channels, whose gradient on the CPU takes half of PyTorch's time."""
 
@@ -116,7 +124,7 @@ class PReLUConv(nn.Module):
         self.conv = normalised(conv, weight_normalised)
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(self.prelu(x), self.conv.weight, self.conv.bias)
+        return convolve_by(self.conv, self.prelu(x))
 
 
 class Downsampling(nn.Module):
@@ -193,10 +201,11 @@ class Upsampling(nn.Module):
     def _rise(self, x: Tensor) -> Tensor:
         if not by_frames(x):
             return self.conv(x)
-        weight, bias = self.conv.weight.permute(2, 1, 0), self.conv.bias
-        bias = None if bias is None else bias.repeat(self.rate)
-        frames = F.linear(x.transpose(1, 2), weight.flatten(0, 1), bias)
-        return frames.unflatten(2, weight.shape[:2]).flatten(1, 2).transpose(1, 2)
+        weight, bias = self.conv.weight, self.conv.bias
+        assert isinstance(weight, Tensor)
+        repeated = bias.repeat(self.rate) if isinstance(bias, Tensor) else None
+        frames = F.linear(x.transpose(1, 2), weight.permute(2, 1, 0).flatten(0, 1), repeated)
+        return frames.unflatten(2, (self.rate, -1)).flatten(1, 2).transpose(1, 2)
 
 
 class ConvBlock(nn.Module):

@@ -18,7 +18,7 @@ from audio_enh.models.universe.blocks import (
     PReLUConv,
     UpBlock,
     check_frames,
-    convolve,
+    convolve_by,
     laid_out_as,
     lay_out,
     normalised,
@@ -174,11 +174,7 @@ class ScoreDecoder(nn.Module):
         for block, of_noise, of_signal, condition, skip in levels:
             if isinstance(block, UpBlock):
                 x = block.rate_change_conv(x)
-            x, _ = block(
-                (x + skip) * HALF_POWER,
-                of_noise(noise),
-                convolve(condition, of_signal.weight, of_signal.bias),
-            )
+            x, _ = block((x + skip) * HALF_POWER, of_noise(noise), convolve_by(of_signal, condition))
         return x
 
 
