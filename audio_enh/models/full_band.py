@@ -169,8 +169,9 @@ class FullBandUNet(SkipsSilence):
         return enhanced, upper, state
 
     def upper_bands(self, audio: Tensor) -> Tensor:
-        """The bands above the U-Net's, which :meth:`hear_bands` multiplies by gains, ``(batch, bands, samples)``, with
-        the delay that they have in its output.
+        """The bands above the U-Net's, which :meth:`hear_bands` multiplies by gains, with the delay of its output.
+
+        They are ``(batch, bands, samples)``.
 
         Args:
             audio: ``(batch, samples)``, from the beginning.

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from audio_enh.models.bidirectional_gru import BidirectionalGRU
 from audio_enh.models.universe.blocks import (
     HALF_POWER,
     ConvBlock,
@@ -19,6 +18,7 @@ from audio_enh.models.universe.blocks import (
     lay_out,
     normalised,
 )
+from audio_enh.models.universe.gru import BidirectionalGRU
 from audio_enh.models.universe.mel import MelSpectrogram
 
 

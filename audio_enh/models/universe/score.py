@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from audio_enh.models.bidirectional_gru import BidirectionalGRU
 from audio_enh.models.universe.blocks import (
     HALF_POWER,
     ConvBlock,
@@ -23,6 +22,7 @@ from audio_enh.models.universe.blocks import (
     lay_out,
     normalised,
 )
+from audio_enh.models.universe.gru import BidirectionalGRU
 
 EmbeddingKind = Literal["fourier", "sinusoid"]
 

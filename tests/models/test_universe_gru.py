@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from audio_enh.models.bidirectional_gru import BidirectionalGRU
+from audio_enh.models.universe.gru import BidirectionalGRU
 
 
 @pytest.mark.parametrize(("layers", "frames"), [(1, 7), (2, 7), (2, 1)])
