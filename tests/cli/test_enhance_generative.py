@@ -240,6 +240,7 @@ def test_a_causal_model_has_no_sampler(process, tmp_path: Path) -> None:
     assert names(tmp_path) == ["in.wav"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(generative: Path, tmp_path: Path) -> None:
     short, long = wav(tmp_path / "1.wav", 60), wav(tmp_path / "8.wav", 480)
     options = ("--threads", "1", "--steps", "1")

@@ -176,6 +176,7 @@ def peak_memory(checkpoint: Path, source: Path, target: Path, *options: str) -> 
     return int(out) / (1e6 if sys.platform == "darwin" else 1e3)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(checkpoint: Path, tmp_path: Path) -> None:
     short, long = wav(tmp_path / "1.wav", 60), wav(tmp_path / "10.wav", 600)
     first = peak_memory(checkpoint, short, tmp_path / "1-out.wav")

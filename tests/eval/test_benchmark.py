@@ -189,6 +189,7 @@ def test_models_and_peers_in_one_run(folder, checkpoint, adapters, offline, tmp_
     assert json.loads((report / "benchmark.json").read_text())["systems"] == data["systems"]
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_once_and_anew_for_other_versions(offline, tmp_path, monkeypatch):
     for name, value in offline.items():
         monkeypatch.setenv(name, value)

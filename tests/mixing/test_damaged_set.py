@@ -90,6 +90,7 @@ def test_mistakes_are_told_and_leave_nothing(built, tmp_path, options, said):
         build_damaged_set(str(built), SPEECH, NOISE)
 
 
+@pytest.mark.slow
 def test_commands_give_a_table_by_family(built, tmp_path):
     manifest = tmp_path / "manifest.csv"
     lines = [f"{path},speech,valid" for path in SPEECH.files()]

@@ -83,6 +83,7 @@ def test_begins_as_almost_nothing() -> None:
     assert out.std(dim=(2, 3)).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_autocast_compiles_and_has_gradients() -> None:
     torch.manual_seed(0)
     network = NCSNpp(**SMALL).to(memory_format=torch.channels_last)

@@ -59,6 +59,7 @@ def test_tunes_a_model_and_merges_into_a_plain_one():
         assert torch.equal(value, weights[name])
 
 
+@pytest.mark.slow
 def test_a_recipe_tunes_a_checkpoint(tmp_path, debug_run):
     """Adversarially trained, then tuned: the outcome is a checkpoint like any other, near the first one."""
     common = [*PLUS_PLUS, f"data.cache={debug_run / 'cache'}", "trainer.max_steps=3"]

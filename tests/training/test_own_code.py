@@ -80,6 +80,7 @@ def test_without_its_folder_the_class_is_unknown(trained: Path, tmp_path: Path) 
     assert not (tmp_path / "a.wav").exists()
 
 
+@pytest.mark.slow
 def test_own_metric_is_evaluated_and_compared(tmp_path: Path) -> None:
     """In worker processes, reports, and a comparison that reads them."""
     parts = {"half": 0.5, "tenth": 0.1}

@@ -59,6 +59,7 @@ def test_a_run_of_another_recipe_is_refused_by_its_differences(overrides, named,
     assert contents(finished) == before
 
 
+@pytest.mark.slow
 def test_more_steps_elsewhere_go_on_in_a_run_that_records_them(finished, debug_run, tmp_path):
     moved = finished.rename(tmp_path / "elsewhere")
     train(moved, debug_run, "trainer.max_steps=8", "data.workers=1")
