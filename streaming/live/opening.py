@@ -11,7 +11,7 @@ from audio_enh.errors import UserError
 
 from .devices import Device, Direction
 from .endpoints import Capture, Playback
-from .portaudio import end_cancelled_threads, routed
+from .portaudio import routed
 
 # PortAudio's own smallest choices stall on some systems without a word, and give bursts on others. Two blocks of
 # 10 ms ran for hours on PulseAudio.
@@ -49,9 +49,6 @@ class OpenDevice:
         thread = threading.Thread(target=self._close, name="closing", daemon=True)
         thread.start()
         thread.join(timeout)
-        if thread.is_alive():
-            end_cancelled_threads()
-            thread.join(timeout)
         return not thread.is_alive()
 
     def _close(self) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +15,6 @@ _INSTALL = {
     "darwin": "pip install --force-reinstall sounddevice (or brew install portaudio)",
     "win32": "pip install --force-reinstall sounddevice",
 }
-
-# In which a thread that does nothing else certainly prints a message.
-_MESSAGE_SECONDS = 0.5
 
 
 def load_sounddevice() -> Any:
@@ -76,36 +71,6 @@ def quiet_libraries() -> Iterator[None]:
             stderr.flush()
             os.dup2(kept, 2)
             sys.stderr = previous
-
-
-def end_cancelled_threads() -> None:
-    """Let threads that PortAudio waits for end at last; on glibc, where PortAudio is that of ALSA.
-
-    Up to version 19.7 PortAudio's thread may go round for ever in an error of a device that is gone, one message
-    after another (PortAudio issue 1037). Whoever closes the stream cancels that thread and waits for it, in vain,
-    because cancellation was switched off where the error happened. For a moment the C library's standard error
-    becomes a stream that does nothing but switch it on in whoever prints: ``write(cookie, text, size)`` is
-    ``pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old)``. The next message to the real one is a cancellation
-    point, which ends a thread that has been cancelled and no other.
-    """
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "gnu_get_libc_version"):
-        return
-
-    class Functions(ctypes.Structure):
-        _fields_ = [(name, ctypes.c_void_p) for name in ("read", "write", "seek", "close")]
-
-    enable = ctypes.cast(libc.pthread_setcancelstate, ctypes.c_void_p).value
-    libc.fopencookie.restype = ctypes.c_void_p
-    libc.fopencookie.argtypes = [ctypes.c_void_p, ctypes.c_char_p, Functions]
-    # Never closed: the thread may still be inside. It happens once per sound server that dies.
-    stream = libc.fopencookie(None, b"w", Functions(None, enable, None, None))
-    if stream:
-        libc.setbuf(ctypes.c_void_p(stream), None)
-        stderr = ctypes.c_void_p.in_dll(libc, "stderr")
-        before, stderr.value = stderr.value, stream
-        time.sleep(_MESSAGE_SECONDS)
-        stderr.value = before
 
 
 def routed(variable: str, value: str | None) -> contextlib.AbstractContextManager[None]:

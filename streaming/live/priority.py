@@ -1,4 +1,4 @@
-"""Asking the system to let the audio threads go first, where it can be asked."""
+"""Asking the system to let the audio threads go first, and lost ones last, where it can be asked."""
 
 from __future__ import annotations
 
@@ -48,3 +48,14 @@ def raise_priority(thread: int) -> Priority:
         os.setpriority(os.PRIO_PROCESS, thread, _NICE)
         return "raised"
     return "normal"
+
+
+def lower_priority(thread: int) -> None:
+    """Let a thread of this process run only when nothing else wants the processor; on Linux.
+
+    Args:
+        thread: its number by the system.
+    """
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            os.sched_setscheduler(thread, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))

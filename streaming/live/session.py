@@ -17,7 +17,7 @@ from .devices import Device, Direction
 from .endpoints import Capture, Playback
 from .opening import BLOCK_SECONDS, OpenDevice, open_device
 from .portaudio import rescan
-from .priority import Priority, carriers, raise_priority
+from .priority import Priority, carriers, lower_priority, raise_priority
 from .processor import Engine, Processor
 from .recorder import Recorder
 from .routes import Routes, Tell
@@ -357,8 +357,17 @@ class Session:
     def _shut(self, end: _End) -> None:
         assert end.opened is not None
         if not end.opened.close():
+            # PortAudio's thread may go round for ever in an error of a device that is gone (PortAudio issue 1037).
             self.hung = True
-            self.events.put(("warning", f"PortAudio hangs on the {end.direction} that is gone"))
+            if thread := end.opened.end.thread:  # known once it has called back
+                lower_priority(thread)
+            self.events.put(
+                (
+                    "warning",
+                    f"PortAudio hangs on the {end.direction} that is gone, and may keep a core busy until live is "
+                    "started anew",
+                )
+            )
         end.opened = None
         end.again = time.monotonic()
 
