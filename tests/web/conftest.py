@@ -125,6 +125,20 @@ def browser(microphone):
         opened.close()
 
 
+def give_file(page, place: str, path: Path) -> None:
+    """Choose a file in the upload field of a component, and wait until the page shows its name.
+
+    A page that is drawn may not listen yet: what is chosen then is chosen again.
+    """
+    field = page.locator(f"{place} input[type=file]")
+    for _ in range(5):
+        field.set_input_files(path)
+        with contextlib.suppress(Exception):
+            page.locator(place).get_by_text(path.stem).first.wait_for(timeout=PATIENCE / 5)
+            return
+    raise AssertionError(f"the page does not show {path.name}")
+
+
 @contextlib.contextmanager
 def open_page(browser, server, **options):
     """A page of a server; at the end nothing was wrong with it, and it asked nobody else."""

@@ -7,7 +7,7 @@ import soundfile
 from scipy.stats import binom
 
 from audio_enh.eval.arrays import evaluate_arrays
-from tests.web.conftest import SAMPLES, Server, open_page
+from tests.web.conftest import SAMPLES, Server, give_file, open_page
 
 
 def test_damage_is_heard_repaired_and_scored(page):
@@ -36,8 +36,7 @@ def answer(page, number, total, letter):
 
 def test_a_listening_test_of_a_model_against_the_recording_itself(page, tmp_path):
     page.get_by_role("tab", name="Compare").click()
-    page.locator("#compare-source input[type=file]").set_input_files(SAMPLES / "noisy" / "dog.flac")
-    page.locator("#compare-source").get_by_text("dog").wait_for()
+    give_file(page, "#compare-source", SAMPLES / "noisy" / "dog.flac")
     page.get_by_label("Second model").click()
     page.get_by_role("option", name="(the recording itself)").click()
     page.get_by_label("Your name").fill("Ada")

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from audio_enh.eval.arrays import evaluate_arrays
-from tests.web.conftest import SAMPLES
+from tests.web.conftest import SAMPLES, give_file
 
 # Records what the player plays, from its own output, sample by sample.
 RECORD = """
@@ -106,8 +106,7 @@ def test_cancelled_while_it_works_and_ready_for_the_next(page, tmp_path):
     noisy, rate = soundfile.read(SAMPLES / "noisy" / "rain.flac")
     long = tmp_path / "long.flac"
     soundfile.write(long, np.tile(noisy, 120), rate)
-    page.locator("#file-source input[type=file]").set_input_files(long)
-    page.get_by_text("long.flac").wait_for()
+    give_file(page, "#file-source", long)
     page.get_by_role("button", name="Enhance", exact=True).click()
     page.get_by_text("enhancing").wait_for()
     page.get_by_role("button", name="Cancel").click()
@@ -119,8 +118,7 @@ def test_cancelled_while_it_works_and_ready_for_the_next(page, tmp_path):
 def test_a_file_that_is_no_recording_is_told_in_a_line_and_the_server_goes_on(page, tmp_path):
     bad = tmp_path / "talk.wav"
     bad.write_bytes(b"RIFF\x10\0\0\0WAVEnothing of use here")
-    page.locator("#file-source input[type=file]").set_input_files(bad)
-    page.get_by_text("talk.wav").wait_for()
+    give_file(page, "#file-source", bad)
     page.get_by_role("button", name="Enhance", exact=True).click()
     alert = page.get_by_role("alert")
     alert.wait_for()
@@ -150,8 +148,7 @@ def test_video_keeps_its_picture(page, tmp_path):
     picture = "-f lavfi -i testsrc=s=64x48:r=10:d=3"
     make = f"ffmpeg -v error {picture} -i {SAMPLES}/noisy/rain.flac -shortest -c:a aac {film}"
     subprocess.run(make.split(), check=True)
-    page.locator("#file-source input[type=file]").set_input_files(film)
-    page.get_by_text("film.mp4").wait_for()
+    give_file(page, "#file-source", film)
     page.get_by_role("button", name="Enhance", exact=True).click()
     page.locator("enh-player").wait_for()
     with page.expect_download() as download:
