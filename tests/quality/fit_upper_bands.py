@@ -173,7 +173,7 @@ def fit(args: argparse.Namespace) -> None:
         for p, q in zip(trained.parameters(), kept[1], strict=True):
             p.copy_(q)
     arguments = {key: value for key, value in info["model"].items() if key != "_target_"}
-    save_checkpoint(args.out, model, info, arguments=arguments, dtype=torch.float16, overwrite=True)
+    save_checkpoint(args.out, model, info["info"], arguments=arguments, dtype=torch.float16, overwrite=True)
 
 
 def main() -> None:
