@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .harm import Harm, harm_by_metric
 from .metadata import Metadata, group_labels, sort_labels
 from .metrics import BY_NAME, in_order
 from .rows import NOISY, Row
@@ -67,6 +68,7 @@ class EvaluationSummary:
         files: number of files.
         scores: system, metric: over files; a file's score is its mean over seeds.
         against_noisy: system, metric: paired test against the unprocessed input.
+        harm: system, metric: files that got worse than the unprocessed input.
         groups: column, label, system, metric.
         failures: system, reason: number of rows in which some metric failed for this reason.
         metric_failures: system, metric, reason: number of rows.
@@ -83,6 +85,7 @@ class EvaluationSummary:
     files: int
     scores: dict[str, dict[str, Summary]] = field(default_factory=dict)
     against_noisy: dict[str, dict[str, PairedTest]] = field(default_factory=dict)
+    harm: dict[str, dict[str, Harm]] = field(default_factory=dict)
     groups: dict[str, dict[str, dict[str, dict[str, Summary]]]] = field(default_factory=dict)
     failures: dict[str, dict[str, int]] = field(default_factory=dict)
     metric_failures: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
@@ -132,6 +135,7 @@ def summarise_rows(
             result.seeds[system] = spread
         if system != NOISY and NOISY in systems:
             result.against_noisy[system] = compare_scores(scores[NOISY], scores[system])
+            result.harm[system] = harm_by_metric(scores[NOISY], scores[system])
         if enhanced is not None and system in enhanced and (speed := _speed(enhanced[system])) is not None:
             result.speed[system] = speed
     for column, labels in _group_columns(rows, metadata or {}, group_by).items():

@@ -63,6 +63,9 @@ def benchmark(
         int | None,
         typer.Option("--limit", min=1, show_default=False, help="Only the first so many files."),
     ] = None,
+    every: Annotated[
+        int, typer.Option("--every", metavar="N", min=1, help="Only one file of N: the first, then each Nth.")
+    ] = 1,
     environments: Annotated[
         Path,
         typer.Option("--environments", metavar="DIR", help="Where the peers are installed."),
@@ -99,6 +102,7 @@ def benchmark(
         peers=_names(peer),
         metrics=metric_names(metrics),
         limit=limit,
+        every=every,
         environments=environments,
         workers=workers or cores(),
         time_again=time_again,

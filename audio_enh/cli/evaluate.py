@@ -210,9 +210,12 @@ def evaluate(
 def _print(evaluation: Evaluation, console: Console) -> None:
     from rich.table import Table
 
+    from audio_enh.eval.report.harm import harm_lines
     from audio_enh.eval.report.tables import BY_NAME, interval, label, number
 
     summary = evaluation.summary
+    for sentence in (f"{summary.files} files, mean and 95 % interval", *harm_lines(summary)):
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     cells = []
     for system in summary.systems:
         row = []
@@ -226,7 +229,7 @@ def _print(evaluation: Evaluation, console: Console) -> None:
             row.append(f"{mean} {interval(stat.low, stat.high, BY_NAME[name])}{missing}".strip())
         cells.append(row)
     labels = [label(BY_NAME[name]) for name in summary.metrics]
-    table = Table(title=f"{summary.files} files, mean and 95 % interval", title_justify="left")
+    table = Table()
     if len(summary.systems) <= 3:
         lines = [[name, *column] for name, column in zip(labels, zip(*cells, strict=True), strict=True)]
         heads = ["metric", *summary.systems]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..manifest import Manifest
+from ..report.harm import NOTE, harm_matrix, harm_table
 from ..report.tables import BY_NAME, MISSING, interval, label, markdown_table, number, plain
 from ..rows import NOISY
 from ..runs import Processed, Run, System
@@ -95,6 +96,7 @@ def to_json(
                 "lag_samples": summary.lag_samples.get(name),
                 "scores": {metric: vars(each) for metric, each in summary.scores.get(name, {}).items()},
                 "gains": {metric: vars(each) for metric, each in summary.against_noisy.get(name, {}).items()},
+                "harm": {metric: asdict(each) for metric, each in summary.harm.get(name, {}).items()},
                 "groups": {
                     column: {
                         value: {metric: vars(each) for metric, each in scores.get(name, {}).items()}
@@ -138,6 +140,11 @@ def to_markdown(entries: Sequence[Participant], summary: EvaluationSummary, mach
     if failed := troubles(entries, summary):
         parts.append(
             "Not in the table, or not with all files:\n\n" + "\n".join(f"- {plain(line)}" for line in failed)
+        )
+    names = [entry.system.name for entry in _ranked(entries, summary)]
+    if names:
+        parts.append(
+            f"### Files made worse\n\n{NOTE}\n\n{harm_matrix(summary, names)}\n\n{harm_table(summary)}"
         )
     for column, groups in summary.groups.items():
         for name in summary.metrics:

@@ -47,6 +47,7 @@ class BenchmarkRequest:
         models, peers: see ``find_models`` and ``find_peers``; None: all.
         metrics: names, ``("all",)``, or empty for :data:`METRICS`.
         limit: only the first so many files.
+        every: before that, only one file of so many, the first of them.
         environments: folder of the peers' virtual environments.
         workers: processes that measure.
         time_again: enhance everything anew, so that all times are of this run; scores of files that come out
@@ -61,6 +62,7 @@ class BenchmarkRequest:
     peers: tuple[str, ...] | None = None
     metrics: tuple[str, ...] = ()
     limit: int | None = None
+    every: int = 1
     environments: Path = DEFAULT_FOLDER
     workers: int = 1
     time_again: bool = False
@@ -156,7 +158,7 @@ def _pairs(request: BenchmarkRequest) -> list[Group]:
         inside = sorted(str(found.parent) for found in request.folder.glob("*/clean") if found.is_dir())
         hint = f"; sets are {', '.join(inside)}" if inside else ": make one with `audio-enh mix`"
         raise UserError(f"{request.folder} has no folders clean and noisy{hint}")
-    return pair_folders(folders, match_rule("path"))[: request.limit]
+    return pair_folders(folders, match_rule("path"))[:: request.every][: request.limit]
 
 
 def _rate(path: Path) -> int:

@@ -17,6 +17,7 @@ from ..statistics import PairedTest
 from ..summary import EvaluationSummary, scores_by_file
 from . import figures
 from .clips import Clip, make_clips
+from .harm import HEAD, NOTE, harm_rows
 from .tables import BY_NAME, MISSING, failures_by_detail, interval, label, number, p_value
 
 # Scores of a file by system and metric.
@@ -92,6 +93,9 @@ def to_html(
         metrics=[BY_NAME[name] for name in summary.metrics],
         systems=systems,
         colours=colours,
+        harm_head=HEAD,
+        harm_rows=harm_rows(summary),
+        harm_note=NOTE,
         distributions=list(_distributions(summary, scores, colours)),
         scatters=list(_scatters(summary, scores, systems, colours)),
         failing=[row for row in rows if row.failures],

@@ -74,6 +74,10 @@ def to_markdown(manifest: Manifest, summary: EvaluationSummary, rows: Sequence[R
     parts.append(_main_table(summary))
     if summary.against_noisy:
         parts.append("## Gain over the noisy input\n\n" + _gain_table(summary))
+    if any(summary.harm.values()):
+        from .harm import NOTE, harm_table
+
+        parts.append(f"## Files made worse\n\n{NOTE}\n\n{harm_table(summary)}")
     for column, groups in summary.groups.items():
         parts.append(f"## By {plain(column)}\n\n" + _group_table(summary, groups))
     if any(summary.failures.values()):

@@ -22,6 +22,7 @@ import soxr
 
 from audio_enh.errors import CheckpointError, UserError
 from audio_enh.eval.benchmark.environments import WORKER_REQUIREMENTS, InstallationFailed, prepare
+from audio_enh.eval.benchmark.run import BenchmarkRequest, _pairs
 from audio_enh.eval.benchmark.systems import PEERS, find_models, find_peers, read_adapter
 from audio_enh.eval.pairing import Group
 from audio_enh.eval.processing import LoadingFailed, process_set, target
@@ -154,6 +155,7 @@ def test_models_and_peers_in_one_run(folder, checkpoint, adapters, offline, tmp_
     for metric in ("pesq_wb", "estoi", "si_sdr", "dnsmos_ovrl"):
         both = [systems[name]["scores"][metric]["mean"] for name in ("tiny", "tiny:live")]
         assert both[0] == pytest.approx(both[1], abs=1e-3)
+    assert systems["tiny"]["harm"]["si_sdr"]["count"] == FILES
     # Cost.
     for name in ("tiny", "tiny:live", "good:half"):
         cost = systems[name]["cost"]
@@ -173,6 +175,8 @@ def test_models_and_peers_in_one_run(folder, checkpoint, adapters, offline, tmp_
     assert "|" not in result.stdout
     assert "gone:half: cannot be installed" in result.stdout
     assert "| good:half |" in table
+    assert "### Files made worse" in table
+    assert "| worse in | PESQ-WB | ESTOI | SI-SDR | DNSMOS OVRL |" in table
     assert "- gone:half: cannot be installed: ERROR:" in table
     assert "### PESQ-WB ↑ by snr_db\n\n|  | 5 | 10 |" in table
     assert (report / "plot.png").read_bytes()[:4] == b"\x89PNG"
@@ -206,6 +210,15 @@ def test_an_environment_is_made_once_and_anew_for_other_versions(offline, tmp_pa
     with pytest.raises(InstallationFailed, match="no-such-package"):
         prepare("peer", ["no-such-package"], (), tmp_path / "environments", tmp_path)
     assert not made.python.exists()
+
+
+def test_only_one_file_of_so_many(folder, tmp_path):
+    def files(**choice: int) -> list[str]:
+        return [group.key for group in _pairs(BenchmarkRequest(folder, tmp_path, **choice))]
+
+    assert FILES == 2
+    assert files() == ["f0", "f1"]
+    assert files(every=2) == files(every=9) == files(limit=1) == ["f0"]
 
 
 def test_no_folder_is_removed_that_it_did_not_make(offline, tmp_path, monkeypatch):

@@ -47,6 +47,7 @@ def test_folders_then_compare(data: Path, tmp_path: Path) -> None:
     result = run("evaluate", *folders, *FAST, "-o", "ev", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "SI-SDR (dB) ↑" in result.stdout
+    assert result.stdout.splitlines()[1] == f"out: 0 of {FILES} files got worse in STOI, 0 in SI-SDR"
     assert "report: ev/report.html" in result.stdout
     for name in ("report.html", "report.json", "rows.csv", "summary.md", "rows.jsonl"):
         assert (tmp_path / "ev" / name).stat().st_size > 0

@@ -120,7 +120,14 @@ def test_csv_agrees_and_leaves_failures_empty(evaluation: Evaluation) -> None:
 
 def test_markdown_has_the_tables(evaluation: Evaluation) -> None:
     text = evaluation.paths.markdown.read_text()
-    for title in ("Gain over the noisy input", "By noise", "By input SNR", "Failures", "Worst files"):
+    for title in (
+        "Gain over the noisy input",
+        "Files made worse",
+        "By noise",
+        "By input SNR",
+        "Failures",
+        "Worst files",
+    ):
         assert f"## {title}" in text
     assert re.search(r"\| my system \| \d\.\d\d \[", text)
     assert f"(n={FILES - 1})" in text  # the silent file is not in the mean
@@ -159,7 +166,7 @@ def test_many_systems_stand_below_each_other(evaluation: Evaluation) -> None:
     text = to_html(evaluation.manifest, summary, rows, {}, clips=0, best_clips=0)
     assert "<h1>Evaluation of 7 systems</h1>" in text
     assert not Page(text).unbalanced
-    table = text[text.index('id="summary"') : text.index('id="distributions"')]
+    table = text[text.index('id="summary"') : text.index('id="harm"')]
     assert table.count("<tr>") == 1 + 1 + len(names)
     mean = f"{summary.scores[names[0]]['si_sdr'].mean:.2f}"
     assert table.count(f"<b>{mean}</b>") == len(names)
