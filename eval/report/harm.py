@@ -40,7 +40,17 @@ def harm_table(summary: EvaluationSummary) -> str:
 
 def harm_rows(summary: EvaluationSummary) -> list[tuple[str, str, str, str, str, str]]:
     """Cells below :data:`HEAD`, a row for each system and metric; none where there is no input to compare with."""
-    return [row for system, harms in summary.harm.items() for row in _lines(system, harms)]
+    rows = []
+    for system, harms in summary.harm.items():
+        for name, harm in harms.items():
+            metric = BY_NAME[name]
+            worst = ""
+            if harm.worst:
+                file, before, after = harm.worst[0]
+                worst = f"{file}: {number(before, metric)}, {number(after, metric)}"
+            count = f"{harm.worse} of {harm.count}"
+            rows.append((system, label(metric), count, _share(harm), number(harm.loss, metric), worst))
+    return rows
 
 
 def harm_matrix(summary: EvaluationSummary, systems: Sequence[str]) -> str:
@@ -51,20 +61,6 @@ def harm_matrix(summary: EvaluationSummary, systems: Sequence[str]) -> str:
         shares = [_share(harms[name]) if name in harms else MISSING for name in summary.metrics]
         body.append([plain(system), *shares])
     return markdown_table(["worse in", *(BY_NAME[name].label for name in summary.metrics)], body)
-
-
-def _lines(system: str, harms: dict[str, Harm]) -> list[tuple[str, str, str, str, str, str]]:
-    """Cells below ``HEAD``."""
-    lines = []
-    for name, harm in harms.items():
-        metric = BY_NAME[name]
-        worst = ""
-        if harm.worst:
-            file, before, after = harm.worst[0]
-            worst = f"{file}: {number(before, metric)}, {number(after, metric)}"
-        count = f"{harm.worse} of {harm.count}"
-        lines.append((system, label(metric), count, _share(harm), number(harm.loss, metric), worst))
-    return lines
 
 
 def _share(harm: Harm) -> str:
